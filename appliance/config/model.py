@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `cluster.toml` says, as values. `config.load` makes them; nothing else in here does I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+
+IPAddress = IPv4Address | IPv6Address
+IPInterface = IPv4Interface | IPv6Interface
+IPNetwork = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True)
+class Node:
+    """A member of the cluster. ``id`` is corosync's node id, counted from 1 in the file's order."""
+
+    name: str
+    id: int
+    links: tuple[IPAddress, ...]
+    votes_only: bool = False
+
+
+@dataclass(frozen=True)
+class Drbd:
+    """A replicated disk: ``/dev/drbd<minor>`` over ``disk`` on every node that is not votes_only.
+
+    ``link`` counts from 1: the network in ``Cluster.networks`` that carries the replication.
+    """
+
+    name: str
+    disk: str
+    link: int
+    minor: int
+    port: int
+
+    @property
+    def device(self) -> str:
+        return f"/dev/drbd{self.minor}"
+
+
+@dataclass(frozen=True)
+class DrbdRole:
+    """The resource of a group that is *started* while DRBD resource ``drbd`` is Primary here."""
+
+    drbd: str
+
+    @property
+    def id(self) -> str:
+        return f"drbd:{self.drbd}"
+
+
+@dataclass(frozen=True)
+class Filesystem:
+    """``device`` (a path, or ``drbd:NAME`` as written) mounted on ``target``."""
+
+    target: str
+    device: str
+    type: str = "ext4"
+    options: str = "noatime"
+    stop_timeout_s: float = 20.0
+
+    @property
+    def id(self) -> str:
+        return f"filesystem:{self.target}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A systemd unit; ``probe`` (``mysql`` or None) asks the service itself whether it works."""
+
+    unit: str
+    probe: str | None = None
+    start_timeout_s: float = 120.0
+    stop_timeout_s: float = 60.0
+
+    @property
+    def id(self) -> str:
+        return f"service:{self.unit}"
+
+
+@dataclass(frozen=True)
+class Address:
+    """A service address. Without ``interface`` it goes where its heartbeat network ``link`` is."""
+
+    address: IPInterface
+    interface: str | None = None
+    link: int | None = None
+
+    @property
+    def id(self) -> str:
+        return f"address:{self.address}"
+
+
+Resource = DrbdRole | Filesystem | Service | Address
+
+
+@dataclass(frozen=True)
+class Group:
+    """Resources that live on one node together: started in this order, stopped in the reverse.
+
+    ``migration_threshold`` failures within ``failure_timeout_s`` seconds move the group away from a node.
+    """
+
+    name: str
+    resources: tuple[Resource, ...]
+    prefer: str | None = None
+    failback: bool = False
+    migration_threshold: int = 3
+    failure_timeout_s: float = 600.0
+
+    def index(self, resource_id: str) -> int:
+        return next(i for i, r in enumerate(self.resources) if r.id == resource_id)
+
+    @property
+    def drbd(self) -> tuple[str, ...]:
+        """Names of the DRBD resources that the group promotes."""
+        return tuple(r.drbd for r in self.resources if isinstance(r, DrbdRole))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The whole of `cluster.toml`.
+
+    ``token_ms``: corosync's token time-out. ``watchdog_s``: after this many seconds without the
+    supervisor's word the watchdog resets a node. ``networks``: one per heartbeat link, in order.
+    """
+
+    name: str
+    nodes: tuple[Node, ...]
+    networks: tuple[IPNetwork, ...]
+    drbd: tuple[Drbd, ...] = ()
+    groups: tuple[Group, ...] = ()
+    token_ms: int = 1000
+    watchdog_s: int = 10
+
+    def node(self, name: str) -> Node:
+        return next(n for n in self.nodes if n.name == name)
+
+    def node_by_id(self, node_id: int) -> Node:
+        return next(n for n in self.nodes if n.id == node_id)
+
+    def group(self, name: str) -> Group:
+        return next(g for g in self.groups if g.name == name)
+
+    def drbd_named(self, name: str) -> Drbd:
+        return next(d for d in self.drbd if d.name == name)
+
+    @property
+    def workers(self) -> tuple[Node, ...]:
+        """The nodes that can run groups, in the file's order."""
+        return tuple(n for n in self.nodes if not n.votes_only)
+
+    @property
+    def consensus_ms(self) -> int:
+        """corosync's default of 1.2 times the token (corosync.conf(5))."""
+        return self.token_ms * 12 // 10
+
+    @property
+    def safety_wait_s(self) -> float:
+        """How long after a node fell silent its watchdog has surely reset it.
+
+        Its last word to the watchdog came before the ring noticed its absence: that is ``watchdog_s``.
+        One more token and consensus covers the difference between the two sides' noticing, and a
+        second the granularity of the kernel's softdog (drivers/watchdog/softdog.c counts whole seconds).
+        """
+        return self.watchdog_s + (self.token_ms + self.consensus_ms) / 1000 + 1.0

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The decision: which node runs which group, why, and what each node does next.
+
+Pure functions over values. Every supervisor of a partition holds the same ClusterView and calls the
+same ``decide``, so there is no coordinator that could fail; each node carries out its own steps only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from appliance.config.model import Cluster
+from appliance.decide.placement import Placement, place
+from appliance.decide.steps import Step, drbd_steps, group_steps, stop_step
+from appliance.decide.view import ClusterView, GroupReport
+
+
+@dataclass(frozen=True)
+class Decision:
+    """``placements`` per group; ``steps`` per node, at most one in each lane."""
+
+    placements: Mapping[str, Placement]
+    steps: Mapping[str, tuple[Step, ...]]
+
+
+def decide(view: ClusterView) -> Decision:
+    """What should run where and what to do next, for the members of ``view``."""
+    if not view.complete:
+        missing = [n for n in view.members if n not in view.reports]
+        return _nothing(view.cluster, f"waiting for the report of {' and '.join(missing) or 'this node'}")
+    if not view.quorate:
+        return _nothing(view.cluster, _no_quorum(view))
+    placements = {group.name: place(view, group) for group in view.cluster.groups}
+    steps: dict[str, list[Step]] = {name: [] for name in view.members}
+    for group in view.cluster.groups:
+        placement = placements[group.name]
+        if not placement.hands_off:
+            for node, step in group_steps(view, group, placement).items():
+                steps[node].append(step)
+    for drbd in view.cluster.drbd:
+        for node, step in drbd_steps(view, drbd.name).items():
+            steps[node].append(step)
+    return Decision(placements, {node: tuple(todo) for node, todo in steps.items()})
+
+
+def decide_without_quorum(cluster: Cluster, shares: Mapping[str, GroupReport]) -> tuple[Step, ...]:
+    """What a node without quorum does, whatever else it believes: stop all its groups at once."""
+    return tuple(
+        stop_step(group, shares[group.name])
+        for group in cluster.groups
+        if group.name in shares and any(state != "stopped" for state in shares[group.name].states)
+    )
+
+
+def _nothing(cluster: Cluster, reason: str) -> Decision:
+    return Decision({g.name: Placement(None, reason, hands_off=True) for g in cluster.groups}, {})
+
+
+def _no_quorum(view: ClusterView) -> str:
+    total = len(view.cluster.nodes)
+    if 2 * len(view.members) > total:
+        doubtful = [n for n in view.members if not view.reports[n].quorate]
+        return f"no quorum: corosync on {' and '.join(doubtful)} is waiting to see all nodes once"
+    return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)})"
+
+
+__all__ = ["Decision", "Placement", "Step", "decide", "decide_without_quorum"]

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether a node may run a group, and if not, why not, in words."""
+
+from __future__ import annotations
+
+from appliance.config.model import Group
+from appliance.decide.view import ClusterView, DrbdReport
+
+
+def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
+    """Why ``node`` must not run ``group``; None when it may."""
+    if view.cluster.node(node).votes_only:
+        return "it only votes"
+    if node not in view.members:
+        return absence(view, node)
+    report = view.reports.get(node)
+    if report is None:
+        return "it has not reported yet"
+    if node in view.record.standby:
+        return "it is in standby"
+    if report.leaving:
+        return "it is shutting down"
+    if report.stopping:
+        return "its supervisor is stopping"
+    share = report.groups.get(group.name)
+    if share is None:
+        return "its configuration does not have this group"
+    if share.stuck:
+        return share.stuck
+    for drbd in group.drbd:
+        reason = _stale(view, node, drbd, report.drbd.get(drbd, DrbdReport()))
+        if reason is not None:
+            return reason
+    return None
+
+
+def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
+    """What has failed on ``node`` so often that the group should move, if it can."""
+    share = view.reports[node].groups[group.name]
+    for resource, count in zip(group.resources, share.fails, strict=True):
+        if count >= group.migration_threshold:
+            times = "once" if count == 1 else f"{count} times"
+            return f"{resource.id} has failed there {times}"
+    return None
+
+
+def absence(view: ClusterView, node: str) -> str:
+    """What is known of a node that takes no part."""
+    if node in view.record.detached:
+        return (
+            "its supervisor was stopped while services ran on; they may still run there, "
+            "so it has to be started again first"
+        )
+    if view.surely_down(node):
+        return "it is down"
+    return "it has left the cluster and may still be running; its watchdog resets it soon"
+
+
+def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str | None:
+    """Why the data of ``drbd`` on ``node`` may lack acknowledged writes (invariant 2).
+
+    Two independent witnesses have to agree: the cluster's record and the disk's own metadata. With
+    fencing configured DRBD attaches a disk after a crash as Consistent, never UpToDate, until it has
+    met its peer (drbd_nl.c, adm_attach, Linux 6.12).
+    """
+    current = view.record.current.get(drbd)
+    if current is None:
+        return f"{drbd} has no data yet: both disks have to meet for the first time"
+    progress = ""
+    if report.sync_percent is not None:
+        left = "" if report.sync_left_s is None else f", about {report.sync_left_s:.0f} s left"
+        progress = f" (resync {report.sync_percent:.0f} %{left})"
+    if node not in current:
+        holders = " and ".join(current)
+        return f"its copy of {drbd} lacks newer writes that {holders} has{progress}"
+    if report.disk == "UpToDate":
+        return None
+    peers = " and ".join(n.name for n in view.cluster.workers if n.name != node)
+    if report.disk == "Consistent":
+        return f"its copy of {drbd} is Consistent: {peers} may hold newer acknowledged writes"
+    return f"its copy of {drbd} is {report.disk}{progress}"

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What supervisors tell each other; CPG gives all members of a partition the same messages in one order.
+
+All but Beat, Report and Persisted change the record. They carry the membership they were sent in and
+are void in any other; whoever still wants the change asks again in the new one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.decide.view import Report, Stamp
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Sent once a second to oneself: hearing it proves that the ring still carries messages.
+
+    ``sent_at`` is the sender's own monotonic clock in seconds; nobody else reads it.
+    """
+
+    sent_at: float
+
+
+@dataclass(frozen=True)
+class Reported:
+    report: Report
+
+
+@dataclass(frozen=True)
+class Persisted:
+    """The sender has the record of this stamp on disk."""
+
+    stamp: Stamp
+
+
+@dataclass(frozen=True)
+class Established:
+    """First data: the sender sees both disks of ``drbd`` UpToDate and connected, and none is on record."""
+
+    view_id: str
+    drbd: str
+
+
+@dataclass(frozen=True)
+class Exclude:
+    """The sender wants to go on writing to ``drbd`` without ``node``."""
+
+    view_id: str
+    drbd: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Include:
+    """The sender, itself current, sees ``node`` connected with a disk that is the same again."""
+
+    view_id: str
+    drbd: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Formatted:
+    """The sender has made the filesystem of this resource id."""
+
+    view_id: str
+    resource: str
+
+
+@dataclass(frozen=True)
+class SetStandby:
+    view_id: str
+    node: str
+    on: bool
+
+
+@dataclass(frozen=True)
+class SetMaintenance:
+    view_id: str
+    on: bool
+
+
+@dataclass(frozen=True)
+class Switchover:
+    """An operator wants ``group`` on ``node``; None takes such an order back."""
+
+    view_id: str
+    group: str
+    node: str | None
+
+
+@dataclass(frozen=True)
+class Detach:
+    """The sender's supervisor is about to stop while its services run on."""
+
+    view_id: str
+
+
+@dataclass(frozen=True)
+class Farewell:
+    """The sender has stopped everything and leaves; it needs no waiting for."""
+
+    view_id: str
+
+
+@dataclass(frozen=True)
+class Cleanup:
+    """An operator has repaired something: nodes forget the failures they counted for ``group``."""
+
+    view_id: str
+    group: str
+
+
+Change = (
+    Established
+    | Exclude
+    | Include
+    | Formatted
+    | SetStandby
+    | SetMaintenance
+    | Switchover
+    | Detach
+    | Farewell
+    | Cleanup
+)
+Message = Beat | Reported | Persisted | Change

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a node does next so that a group comes to where it was placed. One step per lane at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.config.model import Address, Group
+from appliance.decide.placement import Placement
+from appliance.decide.view import ClusterView, DrbdReport, GroupReport
+
+
+@dataclass(frozen=True)
+class Start:
+    """Start resource number ``index`` of ``group``. ``may_format``: its filesystem was never made.
+
+    ``peer_down``: the other node is surely down, so DRBD need not wait for its answer.
+    """
+
+    group: str
+    index: int
+    may_format: bool = False
+    peer_down: bool = False
+
+
+@dataclass(frozen=True)
+class Stop:
+    group: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Up:
+    """Attach the disk of a DRBD resource and connect to the peer, as Secondary."""
+
+    drbd: str
+
+
+@dataclass(frozen=True)
+class SkipFirstSync:
+    """Declare two blank disks equal, on one node of a connected pair."""
+
+    drbd: str
+
+
+@dataclass(frozen=True)
+class Outdate:
+    """Write into this disk's metadata that it lacks writes, as the record says."""
+
+    drbd: str
+
+
+Step = Start | Stop | Up | SkipFirstSync | Outdate
+
+
+def lane(step: Step) -> str:
+    """Steps of one lane are done one after the other; lanes do not wait for each other."""
+    return step.group if isinstance(step, Start | Stop) else f"drbd:{step.drbd}"
+
+
+def group_steps(view: ClusterView, group: Group, placement: Placement) -> dict[str, Step]:
+    """The next step of every node that has one for ``group``."""
+    steps: dict[str, Step] = {}
+    for node in view.members:
+        share = view.reports[node].groups.get(group.name)
+        if share is None or share.stuck or not share.active or node == placement.node:
+            continue
+        steps[node] = stop_step(group, share)
+    here = placement.node
+    if here is None or any(node != here for node in steps):
+        return steps
+    share = view.reports[here].groups[group.name]
+    step = None if share.stuck else _forward(view, group, here, share)
+    return steps if step is None else {**steps, here: step}
+
+
+def stop_step(group: Group, share: GroupReport) -> Stop:
+    """Stop from the end: what was started last goes first."""
+    return Stop(group.name, max(i for i, state in enumerate(share.states) if state != "stopped"))
+
+
+def _forward(view: ClusterView, group: Group, here: str, share: GroupReport) -> Step | None:
+    """The next step towards a running group: the first resource that is not up, once nothing stands on it.
+
+    Addresses stand on nothing: they stay while a service behind them is restarted.
+    """
+    for index, state in enumerate(share.states):
+        if state == "started":
+            continue
+        above = [
+            i
+            for i in range(index + 1, len(share.states))
+            if share.states[i] != "stopped" and not isinstance(group.resources[i], Address)
+        ]
+        if above:
+            return Stop(group.name, above[-1])
+        if state == "failed":
+            return Stop(group.name, index)
+        resource = group.resources[index]
+        others = [n.name for n in view.cluster.workers if n.name != here]
+        return Start(
+            group.name,
+            index,
+            may_format=resource.id.startswith("filesystem:") and resource.id not in view.record.formatted,
+            peer_down=all(view.surely_down(n) for n in others),
+        )
+    return None
+
+
+def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
+    """What nodes do for a DRBD resource whoever uses it."""
+    steps: dict[str, Step] = {}
+    reports = {
+        n.name: view.reports[n.name].drbd.get(name, DrbdReport())
+        for n in view.cluster.workers
+        if n.name in view.members
+    }
+    current = view.record.current.get(name)
+    for node, report in reports.items():
+        if report.role == "Unconfigured":
+            steps[node] = Up(name)
+        elif (
+            current is not None
+            and node not in current
+            and report.role == "Secondary"
+            and report.disk in ("UpToDate", "Consistent")
+            and report.connection in ("WFConnection", "StandAlone")
+        ):
+            steps[node] = Outdate(name)
+    ready = [
+        r for r in reports.values() if r.fresh and r.connection == "Connected" and r.disk == "Inconsistent"
+    ]
+    if current is None and len(ready) == len(view.cluster.workers):
+        steps[next(iter(reports))] = SkipFirstSync(name)
+    return steps

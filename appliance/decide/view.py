@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The values that a decision is made from: what nodes report, what the cluster remembers, who is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from appliance.config.model import Cluster
+
+State = Literal["stopped", "started", "failed"]
+
+
+@dataclass(frozen=True)
+class DrbdReport:
+    """One node's side of a DRBD resource, in the words of /proc/drbd.
+
+    ``role`` is "Unconfigured" until the resource is up. ``fresh``: metadata just created, never held data.
+    ``suspended``: "no", or why the kernel freezes I/O. ``out_of_sync_kib`` counts what the disks differ in.
+    """
+
+    role: str = "Unconfigured"
+    disk: str = "Diskless"
+    connection: str = "StandAlone"
+    peer_disk: str = "DUnknown"
+    peer_role: str = "Unknown"
+    sync_percent: float | None = None
+    sync_left_s: float | None = None
+    out_of_sync_kib: int = 0
+    suspended: str = "no"
+    fresh: bool = False
+
+    @property
+    def paired(self) -> bool:
+        """Both disks hold the same data and every write goes to both."""
+        return self.connection == "Connected" and self.disk == "UpToDate" and self.peer_disk == "UpToDate"
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """One node's share in a group: ``states`` and unexpired ``fails`` per resource, in the group's order.
+
+    ``stuck`` says which stop failed: until this node is reset nothing is known to be stopped on it.
+    """
+
+    states: tuple[State, ...]
+    fails: tuple[int, ...]
+    stuck: str = ""
+
+    @property
+    def active(self) -> bool:
+        return any(state != "stopped" for state in self.states) or bool(self.stuck)
+
+    @property
+    def running(self) -> bool:
+        return all(state == "started" for state in self.states)
+
+
+@dataclass(frozen=True, order=True)
+class Stamp:
+    """Orders versions of the record: the ring that changed it (its numbers only grow), then a count."""
+
+    ring: int = 0
+    count: int = 0
+
+
+NEVER = Stamp()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the cluster must not forget. Every node keeps a copy on disk; only a majority changes it.
+
+    ``current``: per DRBD resource, the nodes that hold every acknowledged write. A node leaves the set
+    before a write is acknowledged without it, and comes back when its disk is the same again; so any
+    majority knows whose data may be used, whatever disks and heartbeats say.
+    ``formatted``: filesystems that were made once and never are again. ``wanted``: ordered switchovers.
+    ``detached``: nodes whose supervisor was stopped on purpose while services ran on.
+    """
+
+    stamp: Stamp = NEVER
+    current: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    formatted: tuple[str, ...] = ()
+    standby: tuple[str, ...] = ()
+    detached: tuple[str, ...] = ()
+    maintenance: bool = False
+    wanted: Mapping[str, str] = field(default_factory=dict)
+
+
+BLANK = Record()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one node says of itself. It counts only for the membership ``view_id`` it was sent in.
+
+    ``leaving``: the node is shutting down and wants its groups moved; ``stopping``: its supervisor alone
+    is about to stop and leaves the services running. ``record`` is its copy on disk.
+    ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
+    when they left, or were silent for the whole safety wait.
+    """
+
+    node: str
+    boot_id: str
+    view_id: str
+    quorate: bool
+    groups: Mapping[str, GroupReport]
+    drbd: Mapping[str, DrbdReport]
+    record: Record
+    leaving: bool = False
+    stopping: bool = False
+    down: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """What all members of a partition know alike, since all got the same messages in the same order.
+
+    ``members``: nodes whose supervisors take part, in the file's order. ``reports`` holds those that
+    count for this membership. ``persisted``: which version of the record each member has on disk.
+    ``adopted``: the members have agreed on the newest record that any of them had.
+    """
+
+    cluster: Cluster
+    view_id: str = ""
+    ring: int = 0
+    members: tuple[str, ...] = ()
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    record: Record = BLANK
+    persisted: Mapping[str, Stamp] = field(default_factory=dict)
+    adopted: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Every member has reported since the membership last changed."""
+        return bool(self.members) and all(name in self.reports for name in self.members)
+
+    @property
+    def quorate(self) -> bool:
+        """A majority of all nodes is here, has reported, and corosync calls each of them quorate."""
+        return (
+            self.complete
+            and 2 * len(self.members) > len(self.cluster.nodes)
+            and all(self.reports[name].quorate for name in self.members)
+        )
+
+    @property
+    def settled(self) -> bool:
+        """A majority of all nodes has this version of the record on disk: no later majority can miss it."""
+        holders = [n for n in self.members if self.persisted.get(n, NEVER) >= self.record.stamp]
+        return self.adopted and 2 * len(holders) > len(self.cluster.nodes)
+
+    def surely_down(self, node: str) -> bool:
+        """Nothing of ours can run on the absent ``node``.
+
+        All members must say so, because a node that was away itself may have missed that ``node``
+        came back for a while.
+        """
+        if node in self.members or node in self.record.detached:
+            return False
+        return self.complete and all(node in r.down for r in self.reports.values())

@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One node's loop: what it is told -> the common view -> the decision -> its own next steps. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from appliance.config.model import Cluster, DrbdRole
+from appliance.decide import Decision, decide, decide_without_quorum
+from appliance.decide.fold import fold, with_members
+from appliance.decide.messages import (
+    Beat,
+    Change,
+    Cleanup,
+    Detach,
+    Established,
+    Exclude,
+    Farewell,
+    Formatted,
+    Include,
+    Message,
+    Persisted,
+    Reported,
+)
+from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.view import ClusterView, DrbdReport, Record, Report, State
+from appliance.errors import InputError
+from appliance.supervisor.local import LocalState
+from appliance.supervisor.world import Event, World
+
+BEAT_S = 1.0
+# A beat that took longer than this says nothing about the ring's present state.
+BEAT_FRESH_S = 2.0
+
+# Exit codes of DRBD 8.4's fence-peer handler (drbd_nl.c, conn_try_outdate_peer).
+PEER_OUTDATED = 4
+PEER_FENCED = 7
+# No code of the kernel's: the connection is back, and with it the kernel has resumed I/O by itself.
+NOT_NEEDED = 0
+
+
+@dataclass
+class _Exclusion:
+    """The kernel froze I/O and asks to go on without the peer. ``heard``: our Exclude came back."""
+
+    sent_in: str = ""
+    heard: bool = False
+
+
+class Core:
+    """The supervisor of node ``me``. Every ``on_`` method is something that happened; none of them blocks."""
+
+    def __init__(self, cluster: Cluster, me: str, boot_id: str, record: Record, world: World) -> None:
+        self.cluster = cluster
+        self.me = me
+        self.world = world
+        self.view = ClusterView(cluster, record=record)
+        self.decision: Decision = decide(self.view)
+        self.local = LocalState(cluster, world.now)
+        self.quorate = False
+        self.leaving = False
+        self.stopping = False
+        self._boot_id = boot_id
+        self._on_disk = record
+        self._ready = False
+        self._sent: Report | None = None
+        self._running: dict[str, Step] = {}
+        self._exclusions: dict[str, _Exclusion] = {}
+        self._offered: set[tuple[str, str]] = set()
+        self._wishes: list[Change] = []
+        self._farewells: set[str] = set()
+        self._absent_since = {n.name: world.now() for n in cluster.nodes if n.name != me}
+        self._goodbye_sent_in: str | None = None
+
+    # What the world tells -----------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """All resources have been observed once; from now on this node reports."""
+        self._ready = True
+        self._flush()
+
+    def on_members(self, ring: int, processes: Sequence[tuple[str, int]]) -> None:
+        """The membership changed: ``processes`` are (node, pid) of the supervisors that take part."""
+        before = self.view.members
+        self.view = with_members(self.view, ring, processes)
+        now = self.world.now()
+        for node in self._absent_since.keys() & set(self.view.members):
+            del self._absent_since[node]
+            self._farewells.discard(node)
+        for node in (n.name for n in self.cluster.nodes):
+            if node not in self.view.members and node != self.me:
+                self._absent_since.setdefault(node, now)
+        for exclusion in self._exclusions.values():
+            exclusion.sent_in, exclusion.heard = "", False
+        self._offered.clear()
+        self._goodbye_sent_in = None
+        for node in self.view.members:
+            if node not in before:
+                self.world.tell(Event("joined", f"{node} takes part", {"node": node}))
+        for node in before:
+            if node not in self.view.members:
+                self.world.tell(Event("left", f"{node} has left", {"node": node}))
+        self._flush(force=True)
+
+    def on_quorum(self, quorate: bool) -> None:
+        """corosync's own word on whether this node's ring is a majority."""
+        if quorate != self.quorate:
+            self.quorate = quorate
+            text = "this node has quorum" if quorate else "this node has lost quorum: its groups stop"
+            self.world.tell(Event("quorum", text, {"quorate": quorate}))
+            self._flush()
+
+    def on_message(self, sender: str, message: Message) -> None:
+        if isinstance(message, Beat):
+            fresh = self.world.now() - message.sent_at <= BEAT_FRESH_S
+            if sender == self.me and fresh and self.quorate and not self.local.stuck:
+                self.world.pet()
+            return
+        counts = not isinstance(message, Persisted | Reported) and message.view_id == self.view.view_id
+        before = self.view
+        self.view = fold(self.view, sender, message)
+        if self.view.adopted and self.view.record != self._on_disk:
+            self.world.persist(self.view.record)
+            self._on_disk = self.view.record
+            self.world.multicast(Persisted(self._on_disk.stamp))
+        if counts and before.adopted and before.quorate:
+            self._heard(sender, message)
+        if self.view is not before:
+            self._flush()
+
+    def on_states(self, group: str, states: Sequence[State]) -> None:
+        """The resources of ``group`` were looked at; void while a step of that group is under way."""
+        if group not in self._running:
+            for failure in self.local.observed(group, states, count=not self.view.record.maintenance):
+                self.world.tell(Event("failed", f"{failure} failed on {self.me}", {"resource": failure}))
+            self._flush()
+
+    def on_drbd(self, name: str, report: DrbdReport) -> None:
+        """The kernel's word on a DRBD resource of this node."""
+        had = self.local.drbd.get(name, DrbdReport())
+        if report == had:
+            return
+        self.local.drbd[name] = report
+        self._offered.discard((self.view.view_id, name))
+        if report.connection not in _DISCONNECTED and had.connection in _DISCONNECTED:
+            self._settle_exclusion(name, NOT_NEEDED)
+        for group in self.cluster.groups:
+            if name in group.drbd and group.name not in self._running:
+                states = list(self.local.states(group.name))
+                index = group.resources.index(DrbdRole(name))
+                states[index] = "started" if report.role == "Primary" else "stopped"
+                self.on_states(group.name, states)
+        self._flush()
+
+    def on_step_done(self, step: Step, error: str | None, states: Sequence[State] | None = None) -> None:
+        """``step`` has ended; ``states`` is what its group looks like now."""
+        self._running.pop(lane(step), None)
+        if isinstance(step, Start | Stop):
+            resource = self.cluster.group(step.group).resources[step.index].id
+            self.local.after_step(step, error, states or self.local.states(step.group))
+            if error is not None:
+                verb = "start" if isinstance(step, Start) else "stop"
+                text = f"{verb} of {resource} failed on {self.me}: {error}"
+                self.world.tell(Event("failed", text, {"group": step.group, "resource": resource}))
+            elif isinstance(step, Start) and step.may_format:
+                self._wishes.append(Formatted("", resource))
+        else:
+            self.local.after_drbd_step(step, error)
+            if error is not None:
+                text = f"{type(step).__name__} of drbd:{step.drbd} failed on {self.me}: {error}"
+                self.world.tell(Event("failed", text, {"drbd": step.drbd}))
+        self._flush()
+
+    def on_tick(self) -> None:
+        """About once a second."""
+        self.world.multicast(Beat(self.world.now()))
+        if not self.local.active and not self._running:
+            # Nothing of ours runs here, so there is nothing that a reset would protect.
+            self.world.pet()
+        self._flush()
+
+    def on_fence_request(self, drbd: str) -> None:
+        """The kernel froze ``drbd`` and asks whether it may go on without its peer."""
+        if drbd not in {d.name for d in self.cluster.drbd}:
+            self.world.answer(drbd, NOT_NEEDED)
+            return
+        self._exclusions[drbd] = _Exclusion()
+        text = f"{drbd}: writes wait until the cluster knows that the peer's copy is out of date"
+        self.world.tell(Event("frozen", text, {"drbd": drbd}))
+        self._flush()
+
+    # What operators want -------------------------------------------------------------------------
+
+    def wish(self, change: Change) -> None:
+        """Have ``change`` made (its view_id is filled in); asked again if the membership changes first."""
+        if not (self.view.adopted and self.view.quorate):
+            raise InputError("there is no quorum, so nothing can be changed", hint="pairkeep status")
+        self._wishes.append(change)
+        self._flush()
+
+    def stop(self, *, shutting_down: bool) -> None:
+        """End the supervisor. Services run on, unless the whole machine is ``shutting_down``."""
+        self.leaving = self.leaving or shutting_down
+        self.stopping = not self.leaving
+        self._flush()
+
+    # ------------------------------------------------------------------------------------------
+
+    def _heard(self, sender: str, message: Message) -> None:
+        if isinstance(message, Farewell):
+            self._farewells.add(sender)
+        if isinstance(message, Cleanup):
+            self.local.forget_failures(message.group)
+        if sender != self.me:
+            return
+        if isinstance(message, Exclude) and message.drbd in self._exclusions:
+            self._exclusions[message.drbd].heard = True
+        self._wishes = [w for w in self._wishes if replace(w, view_id=self.view.view_id) != message]
+
+    def _report(self) -> Report:
+        return Report(
+            node=self.me,
+            boot_id=self._boot_id,
+            view_id=self.view.view_id,
+            quorate=self.quorate,
+            groups=self.local.group_reports(),
+            drbd=dict(self.local.drbd),
+            record=self._on_disk,
+            leaving=self.leaving,
+            stopping=self.stopping,
+            down=tuple(sorted(n for n in self._absent_since if self._is_down(n))),
+        )
+
+    def _is_down(self, node: str) -> bool:
+        silent_s = self.world.now() - self._absent_since[node]
+        return node in self._farewells or silent_s >= self.cluster.safety_wait_s
+
+    def _flush(self, *, force: bool = False) -> None:
+        """Tell the others what is new here, decide, and begin what is to be done."""
+        if self.me not in self.view.members:
+            self._act_without_quorum()
+            return
+        report = self._report()
+        unstamped = replace(report, record=Record())
+        if self._ready and (force or self._sent is None or unstamped != replace(self._sent, record=Record())):
+            self._sent = report
+            self.world.multicast(Reported(report))
+        self._decide()
+        if not self.quorate:
+            self._act_without_quorum()
+        elif self._is_heard():
+            for step in self.decision.steps.get(self.me, ()):
+                self._begin(step)
+        if self.view.adopted and self.view.quorate:
+            self._ask()
+        if self.leaving or self.stopping:
+            self._say_goodbye()
+
+    def _is_heard(self) -> bool:
+        """The view holds what this node said last; before that its steps would be those of the past."""
+        return self._sent is not None and self.view.reports.get(self.me) == self._sent
+
+    def _decide(self) -> None:
+        before = self.decision.placements
+        self.decision = decide(self.view)
+        for name, placement in self.decision.placements.items():
+            had = before.get(name)
+            if had is None or (had.node, had.reason) != (placement.node, placement.reason):
+                self.world.tell(
+                    Event("placed", f"{name}: {placement.reason}", {"group": name, "node": placement.node})
+                )
+
+    def _act_without_quorum(self) -> None:
+        if not self.quorate:
+            for step in decide_without_quorum(self.cluster, self.local.group_reports()):
+                self._begin(step)
+
+    def _begin(self, step: Step) -> None:
+        if lane(step) not in self._running and self.local.may_try(step):
+            self._running[lane(step)] = step
+            self.world.begin(step)
+
+    def _ask(self) -> None:
+        """Ask for the changes of the record that this node wants, once in each membership."""
+        view_id = self.view.view_id
+        for wish in self._wishes:
+            self._send_once(replace(wish, view_id=view_id))
+        for name, exclusion in list(self._exclusions.items()):
+            if exclusion.sent_in != view_id:
+                exclusion.sent_in = view_id
+                self.world.multicast(Exclude(view_id, name, self._peer()))
+            elif exclusion.heard:
+                self._maybe_resume(name)
+        for name, report in self.local.drbd.items():
+            current = self.view.record.current.get(name)
+            if not report.paired or (view_id, name) in self._offered or name in self._exclusions:
+                continue
+            if current is None:
+                self._offered.add((view_id, name))
+                self.world.multicast(Established(view_id, name))
+            elif self.me in current and self._peer() not in current:
+                self._offered.add((view_id, name))
+                self.world.multicast(Include(view_id, name, self._peer()))
+
+    def _send_once(self, change: Change) -> None:
+        key = (self.view.view_id, repr(change))
+        if key not in self._offered:
+            self._offered.add(key)
+            self.world.multicast(change)
+
+    def _maybe_resume(self, name: str) -> None:
+        """Let frozen writes go on once a majority will remember for ever that the peer lacks them."""
+        current = self.view.record.current.get(name, ())
+        mine = self.local.drbd.get(name, DrbdReport())
+        if current == (self.me,) and self.view.settled and mine.disk == "UpToDate":
+            self._settle_exclusion(name, PEER_OUTDATED if self._peer() in self.view.members else PEER_FENCED)
+
+    def _settle_exclusion(self, name: str, code: int) -> None:
+        if self._exclusions.pop(name, None) is not None:
+            self.world.answer(name, code)
+            text = "the connection is back" if code == NOT_NEEDED else f"{self._peer()}'s copy is out of date"
+            self.world.tell(Event("resumed", f"{name}: writes go on, {text}", {"drbd": name}))
+
+    def _peer(self) -> str:
+        return next(n.name for n in self.cluster.workers if n.name != self.me)
+
+    def _say_goodbye(self) -> None:
+        """Leave so that nobody has to wait for, or may wrongly take over from, this node."""
+        if self._running:
+            return
+        active = self.local.active
+        if not (self.view.adopted and self.view.quorate):
+            if not active:
+                self.world.disarm()
+                self.world.finished()
+            return
+        if active and self.leaving:
+            return
+        detached = self.me in self.view.record.detached and self.view.settled
+        if detached if active else self.me in self._farewells:
+            self.world.disarm()
+            self.world.finished()
+        elif self._goodbye_sent_in != self.view.view_id and self._is_heard():
+            self._goodbye_sent_in = self.view.view_id
+            self.world.multicast((Detach if active else Farewell)(self.view.view_id))
+
+
+_DISCONNECTED = (
+    "StandAlone",
+    "WFConnection",
+    "WFReportParams",
+    "Unconnected",
+    "Timeout",
+    "BrokenPipe",
+    "NetworkFailure",
+    "ProtocolError",
+    "TearDown",
+    "Disconnecting",
+)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What one node knows of its own resources: their states, what failed, and when to try again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from appliance.config.model import Cluster, Group
+from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.view import DrbdReport, GroupReport, State
+
+# A step that failed is tried again after 1, 2, 4 … seconds, at most this many.
+LONGEST_PAUSE_S = 30.0
+# So many stops of one resource have to fail before the node gives up on itself.
+STOP_TRIES = 3
+
+
+@dataclass
+class _Share:
+    group: Group
+    states: tuple[State, ...]
+    failed_at: list[list[float]]
+    failed_stops: int = 0
+    stuck: str = ""
+
+
+@dataclass
+class _Pause:
+    failures: int = 0
+    until: float = 0.0
+
+
+@dataclass
+class LocalState:
+    """``now`` gives monotonic seconds."""
+
+    cluster: Cluster
+    now: Callable[[], float]
+    drbd: dict[str, DrbdReport] = field(default_factory=dict)
+    _shares: dict[str, _Share] = field(default_factory=dict)
+    _pauses: dict[str, _Pause] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for group in self.cluster.groups:
+            stopped: tuple[State, ...] = tuple("stopped" for _ in group.resources)
+            self._shares[group.name] = _Share(group, stopped, [[] for _ in group.resources])
+
+    @property
+    def active(self) -> bool:
+        """Something of a group runs here, or may."""
+        return any(report.active for report in self.group_reports().values())
+
+    @property
+    def stuck(self) -> bool:
+        return any(share.stuck for share in self._shares.values())
+
+    def states(self, group: str) -> tuple[State, ...]:
+        return self._shares[group].states
+
+    def group_reports(self) -> dict[str, GroupReport]:
+        return {
+            name: GroupReport(share.states, self._counts(share), share.stuck)
+            for name, share in self._shares.items()
+        }
+
+    def observed(self, group: str, states: Sequence[State], *, count: bool) -> list[str]:
+        """Take over what was seen; returns the ids of resources that went down without being told to."""
+        share = self._shares[group]
+        fallen = [
+            index
+            for index, (was, now_is) in enumerate(zip(share.states, states, strict=True))
+            if was == "started" and now_is != "started"
+        ]
+        share.states = tuple(states)
+        if not count:
+            return []
+        for index in fallen:
+            share.failed_at[index].append(self.now())
+        return [share.group.resources[index].id for index in fallen]
+
+    def after_step(self, step: Start | Stop, error: str | None, states: Sequence[State]) -> None:
+        """A start that failed wears the node out at once: whatever it lacks, the other may have."""
+        share = self._shares[step.group]
+        share.states = tuple(states)
+        self._paced(step, error)
+        if isinstance(step, Start) and error is not None:
+            share.failed_at[step.index] = [self.now()] * share.group.migration_threshold
+        if isinstance(step, Stop):
+            share.failed_stops = 0 if error is None else share.failed_stops + 1
+            if share.failed_stops >= STOP_TRIES:
+                resource = share.group.resources[step.index].id
+                share.stuck = f"{resource} could not be stopped ({error}); the watchdog resets the node"
+
+    def after_drbd_step(self, step: Step, error: str | None) -> None:
+        self._paced(step, error)
+
+    def may_try(self, step: Step) -> bool:
+        return self.now() >= self._pauses.get(lane(step), _Pause()).until
+
+    def forget_failures(self, group: str) -> None:
+        share = self._shares[group]
+        share.failed_at = [[] for _ in share.failed_at]
+        self._pauses.pop(group, None)
+
+    def _paced(self, step: Step, error: str | None) -> None:
+        pause = self._pauses.setdefault(lane(step), _Pause())
+        if error is None:
+            pause.failures, pause.until = 0, 0.0
+        else:
+            pause.failures += 1
+            pause.until = self.now() + min(2.0 ** (pause.failures - 1), LONGEST_PAUSE_S)
+
+    def _counts(self, share: _Share) -> tuple[int, ...]:
+        since = self.now() - share.group.failure_timeout_s
+        share.failed_at = [[t for t in times if t > since] for times in share.failed_at]
+        return tuple(len(times) for times in share.failed_at)
