@@ -21,9 +21,12 @@ class RunError(PairkeepError):
     """
 
     def __init__(self, argv: Sequence[str], returncode: int | None, output: str) -> None:
-        ended = {None: "ran out of time"}.get(returncode, f"ended with {returncode}")
-        if returncode is not None and returncode < 0:
+        if returncode is None:
+            ended = "ran out of time"
+        elif returncode < 0:
             ended = f"was ended by signal {-returncode}"
+        else:
+            ended = f"ended with {returncode}"
         tail = "\n".join(output.strip().splitlines()[-12:])
         super().__init__(
             f"{Path(argv[0]).name} {ended}" + (f": {tail}" if tail else ""),

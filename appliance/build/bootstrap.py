@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mmdebstrap: Debian packages into a tar file, as root or as an ordinary user."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.build.requirements import SEARCH_PATH
+from appliance.run import run
+
+# Half of Debian's bytes are manuals, translations and changelogs; nobody reads them on an appliance.
+# Licences stay, as they must. (dpkg(1), --path-exclude)
+PATH_RULES = (
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/lintian/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-include=/usr/share/locale/locale.alias",
+)
+
+
+def sources(suite: str, mirror: str, security_mirror: str | None) -> tuple[str, ...]:
+    """The lines of sources.list for a Debian release."""
+    lines = (f"deb {mirror} {suite} main", f"deb {mirror} {suite}-updates main")
+    security = () if security_mirror is None else (f"deb {security_mirror} {suite}-security main",)
+    return (*lines, *security)
+
+
+def command(
+    target: Path,
+    *,
+    variant: str,
+    mode: str,
+    suite: str,
+    source_lines: Sequence[str],
+    packages: Sequence[str],
+    before_packages: Sequence[str] = (),
+    after_packages: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """The mmdebstrap command that writes the tar file ``target``.
+
+    Hooks are passed as text, not as paths: in a user namespace the scripts' own folder may be closed.
+    (mmdebstrap(1): a hook with shell metacharacters is run by ``sh -c`` with the root as ``$1``.)
+    """
+    return (
+        "mmdebstrap",
+        f"--variant={variant}",
+        f"--mode={mode}",
+        "--format=tar",
+        '--aptopt=Acquire::Languages "none"',
+        '--aptopt=APT::Install-Recommends "false"',
+        *(f"--dpkgopt={rule}" for rule in PATH_RULES),
+        *(f"--essential-hook={script}" for script in before_packages),
+        *(f"--customize-hook={script}" for script in after_packages),
+        f"--include={','.join(packages)}",
+        suite,
+        str(target),
+        *source_lines,
+    )
+
+
+def bootstrap(
+    target: Path,
+    *,
+    variant: str,
+    suite: str,
+    source_lines: Sequence[str],
+    packages: Sequence[str],
+    before_packages: Sequence[str] = (),
+    after_packages: Sequence[str] = (),
+) -> None:
+    """Run mmdebstrap into the tar file ``target``; takes up to a minute or two. Raises RunError."""
+    argv = command(
+        target,
+        variant=variant,
+        mode="root" if os.geteuid() == 0 else "unshare",
+        suite=suite,
+        source_lines=source_lines,
+        packages=packages,
+        before_packages=before_packages,
+        after_packages=after_packages,
+    )
+    # debconf must not ask, and TMPDIR's default suits both modes: every user may enter it.
+    run(argv, env={"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"})

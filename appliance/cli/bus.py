@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line's end of the supervisor's D-Bus interface."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from appliance.errors import InputError, PairkeepError
+
+# The api module cannot be imported here: it would load the whole supervisor for a name.
+NAME = "org.pairkeep.Supervisor1"
+PATH = "/org/pairkeep/Supervisor1"
+TIMEOUT_S = 30
+
+
+def call(method: str, *arguments: str | bool) -> Any:
+    """Call the supervisor; its JSON answer as a value. Raises PairkeepError, InputError when it refused."""
+    try:
+        import dbus
+    except ImportError as error:
+        raise InputError(
+            "this command speaks to the supervisor and runs inside an appliance",
+            hint="in the lab: pairkeep lab exec alpha -- pairkeep status",
+        ) from error
+    try:
+        supervisor = dbus.Interface(dbus.SystemBus().get_object(NAME, PATH, introspect=False), NAME)
+        answer = supervisor.get_dbus_method(method)(*arguments, timeout=TIMEOUT_S)
+    except dbus.DBusException as error:
+        name = error.get_dbus_name() or ""
+        if name == "org.pairkeep.Error.Refused":
+            raise InputError(error.get_dbus_message()) from error
+        if name == "org.pairkeep.Error.Failed":
+            raise PairkeepError(error.get_dbus_message()) from error
+        raise PairkeepError(
+            f"the supervisor does not answer ({name.rsplit('.', 1)[-1]})",
+            hint="systemctl status pairkeep",
+        ) from error
+    return json.loads(answer) if isinstance(answer, str) and answer[:1] in ("{", "[") else answer
+
+
+def follow() -> Any:
+    """Yield events as values for ever, as they happen. Ends with the supervisor or with an interrupt."""
+    import dbus
+    from dbus.mainloop.glib import DBusGMainLoop
+    from gi.repository import GLib
+
+    bus = dbus.SystemBus(mainloop=DBusGMainLoop())
+    waiting: list[Any] = []
+    bus.add_signal_receiver(
+        lambda text: waiting.append(json.loads(text)), signal_name="EventHappened", dbus_interface=NAME
+    )
+    context = GLib.MainContext.default()
+    while True:
+        context.iteration(True)
+        while waiting:
+            yield waiting.pop(0)

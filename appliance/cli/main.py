@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep`: one command for the host that builds and for the appliance that runs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from appliance import __version__
+from appliance.errors import PairkeepError
+
+# In the order of the help. What builds images is not in the image, so it is not offered there.
+COMMANDS = (
+    "status",
+    "why",
+    "switchover",
+    "standby",
+    "maintenance",
+    "cleanup",
+    "verify",
+    "events",
+    "config",
+    "image",
+    "lab",
+    "demo",
+    "sim",
+    "bench",
+    "completion",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="pairkeep",
+        description="Two machines keep one service alive. Exit codes: 0 done, 1 failed, 2 refused before "
+        "anything was changed.",
+    )
+    top.add_argument("--version", action="version", version=f"pairkeep {__version__}")
+    subparsers = top.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        if find_spec(f"appliance.cli.{name}") is not None:
+            importlib.import_module(f"appliance.cli.{name}").add(subparsers)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    args = parser().parse_args(arguments)
+    try:
+        code: int = args.run(args)
+    except PairkeepError as error:
+        print(f"pairkeep: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("pairkeep: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; keep Python from complaining at exit.
+        sys.stderr.close()
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

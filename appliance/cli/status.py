@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep status`: the cluster on one screen of 80 columns."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from appliance.cli import bus
+from appliance.cli.events import line
+from appliance.cli.parsers import Subparsers, add_json, command, print_json
+
+WIDTH = 80
+WATCH_S = 1.0
+GOOD, WARN, BAD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+COLOURS = {
+    "running": GOOD,
+    "online": GOOD,
+    "started": GOOD,
+    "UpToDate": GOOD,
+    "yes": GOOD,
+    "starting": WARN,
+    "stopping": WARN,
+    "standby": WARN,
+    "leaving": WARN,
+    "silent": WARN,
+    "stopped": BAD,
+    "offline": BAD,
+    "failed": BAD,
+    "stuck": BAD,
+    "NO": BAD,
+}
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = command(subparsers, "status", "show nodes, groups, disks and what happened last")
+    parser.add_argument("-w", "--watch", action="store_true", help="draw it again every second")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 1 when a group does not run, so that scripts can ask."""
+    while True:
+        status = bus.call("Status")
+        if args.json:
+            print_json(status)
+        else:
+            text = "\n".join(render(status, colour=sys.stdout.isatty()))
+            print(f"\x1b[H\x1b[2J{text}" if args.watch else text, flush=True)
+        if not args.watch:
+            return 0 if all(g["state"] == "running" for g in status["groups"]) else 1
+        time.sleep(WATCH_S)
+
+
+def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
+    """The screen, line by line, none longer than WIDTH (escape sequences not counted)."""
+
+    def paint(word: str, width: int = 0) -> str:
+        code = COLOURS.get(word, "") if colour else ""
+        return f"{code}{word:<{width}}{PLAIN}" if code else f"{word:<{width}}"
+
+    votes = status["votes"]
+    quorum = paint("yes" if status["quorate"] else "NO")
+    head = f"cluster {status['cluster']}   quorum "
+    yield f"{head}{quorum} ({votes['present']} of {votes['total']} votes)   seen from {status['node']}"
+    if status["maintenance"]:
+        yield "MAINTENANCE: nothing is started, stopped or moved (pairkeep maintenance off)"
+    yield ""
+    yield "nodes"
+    for node in status["nodes"]:
+        role = "votes only" if node["votes_only"] else "worker"
+        detail = node["detail"] if node["state"] not in ("online", "standby") or node["detail"] else role
+        yield from _wrapped(f"  {node['name']:<12} ", paint(node["state"], 10), 10, detail)
+    for group in status["groups"]:
+        yield ""
+        where = f"on {group['node']}" if group["node"] else ""
+        yield f"group {group['name']}   {paint(group['state'])} {where}"
+        if group["state"] != "running" or group["target"] != group["node"]:
+            yield from _wrapped("  why: ", "", 0, group["reason"])
+        for node, reason in group["nodes"].items():
+            yield from _wrapped(f"  not on {node}: ", "", 0, reason)
+        for resource in group["resources"]:
+            fails = ", ".join(
+                f"failed {count}x on {node}" for node, count in resource["fails"].items() if count
+            )
+            yield f"  {resource['id'][:40]:<41}{paint(resource['state'], 10)}{fails}"[: WIDTH + 20]
+    for drbd in status["drbd"]:
+        yield ""
+        yield f"disk {drbd['name']}   newest data on {' and '.join(drbd['current']) or 'no node yet'}"
+        for node, side in drbd["nodes"].items():
+            yield f"  {node:<12} {side['role']:<13}{paint(side['disk'], 13)}{side['connection']}{_sync(side)}"
+        if drbd["verify"]:
+            yield from _wrapped("  verify: ", "", 0, drbd["verify"]["text"])
+    yield ""
+    yield "last events"
+    for event in status["events"][-5:]:
+        yield f"  {line(event)}"[:WIDTH]
+
+
+def _sync(side: dict[str, Any]) -> str:
+    text = ""
+    if side["suspended"] != "no":
+        text += f", I/O frozen ({side['suspended']})"
+    if side["sync_percent"] is not None:
+        filled = int(side["sync_percent"] / 10)
+        text += f" [{'#' * filled}{'.' * (10 - filled)}] {side['sync_percent']:.0f} %"
+        if side["sync_left_s"] is not None:
+            text += f", {side['sync_left_s']:.0f} s left"
+    return text
+
+
+def _wrapped(lead: str, painted: str, painted_width: int, text: str) -> Iterator[str]:
+    """``lead``, a coloured word and ``text``; what does not fit goes on below, indented."""
+    indent = len(lead) + painted_width
+    lines = textwrap.wrap(text, WIDTH - indent) or [""]
+    yield f"{lead}{painted}{lines[0]}"
+    for more in lines[1:]:
+        yield f"{' ' * indent}{more}"

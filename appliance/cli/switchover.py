@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep switchover GROUP [NODE]`: move a group on purpose, and see it arrive."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from appliance.cli import bus
+from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.errors import PairkeepError
+
+POLL_S = 0.5
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = command(subparsers, "switchover", "move a group to another node")
+    parser.add_argument("group")
+    parser.add_argument("node", nargs="?", default="", help="where to (default: the best other node)")
+    parser.add_argument("--timeout", type=float, default=180, metavar="S", help="seconds to wait (180)")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    began = time.monotonic()
+    node = bus.call("Switchover", args.group, args.node)
+    said = ""
+    while time.monotonic() - began < args.timeout:
+        groups = bus.call("Status")["groups"]
+        group = next(g for g in groups if g["name"] == args.group)
+        now = f"{group['state']} on {group['node']}" if group["node"] else group["state"]
+        if group["node"] == node and group["state"] == "running":
+            seconds = round(time.monotonic() - began, 1)
+            if args.json:
+                print_json({"group": args.group, "node": node, "seconds": seconds})
+            else:
+                print(f"{args.group} runs on {node} ({seconds} s)")
+            return 0
+        if group["target"] not in (node, None) and group["node"] != node:
+            raise PairkeepError(f"the switchover was given up: {group['reason']}")
+        if now != said and not args.json:
+            print(f"{args.group}: {now}", flush=True)
+            said = now
+        time.sleep(POLL_S)
+    raise PairkeepError(f"{args.group} did not reach {node} within {args.timeout:.0f} s", hint="pairkeep why")

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages and the record as JSON: compact, and readable in a capture or on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, is_dataclass
+from typing import Any, get_args
+
+from cattrs import Converter
+from cattrs.errors import BaseValidationError
+
+from appliance.decide.messages import Message
+from appliance.decide.view import Record
+from appliance.errors import PairkeepError
+
+_converter = Converter(prefer_attrib_converters=False)
+_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
+
+
+class CodecError(PairkeepError):
+    """Bytes that are not what this version of Pairkeep writes."""
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps([type(message).__name__, asdict(message)], separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> Message:
+    """Raises CodecError; a newer version's message is no reason to end."""
+    try:
+        name, fields = json.loads(data)
+        message: Message = _converter.structure(fields, _TYPES[name])
+    except (ValueError, KeyError, TypeError, BaseValidationError) as error:
+        raise CodecError(f"a message that cannot be read: {error}") from error
+    return message
+
+
+def record_to_json(record: Record) -> str:
+    return json.dumps(asdict(record), indent=1, sort_keys=True)
+
+
+def record_from_json(text: str) -> Record:
+    """Raises CodecError."""
+    try:
+        return _converter.structure(json.loads(text), Record)
+    except (ValueError, KeyError, TypeError, BaseValidationError) as error:
+        raise CodecError(f"a record that cannot be read: {error}") from error
+
+
+def as_json_value(value: object) -> Any:
+    """Dataclasses as JSON objects."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value

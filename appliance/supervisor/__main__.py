@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`python3 -m appliance.supervisor`: the service `pairkeep.service`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+import dbus
+from dbus.mainloop.glib import DBusGMainLoop
+from gi.repository import GLib
+
+from appliance.config.load import load
+from appliance.errors import PairkeepError
+from appliance.run import run
+from appliance.supervisor.api import Api
+from appliance.supervisor.operations import SupervisorOperations
+from appliance.supervisor.service import SupervisorService
+
+CONFIG = Path("/etc/pairkeep/cluster.toml")
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    DBusGMainLoop(set_as_default=True)
+    loop = GLib.MainLoop()
+    try:
+        cluster = load(CONFIG)
+        service = SupervisorService(cluster, os.uname().nodename, loop)
+        api = Api(dbus.SystemBus(), SupervisorOperations(service))
+        service.publish = api.EventHappened
+        service.start()
+    except PairkeepError as error:
+        logging.getLogger("pairkeep").error("%s", error)
+        return error.exit_code
+    GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGTERM, _terminate, service)
+    loop.run()
+    return 0
+
+
+def _terminate(service: SupervisorService) -> bool:
+    # systemd answers "stopping" from the moment a shutdown has begun (systemctl(1), is-system-running).
+    state = run(["systemctl", "is-system-running"], check=False, timeout_s=5).stdout.strip()
+    service.stop(shutting_down=state == "stopping")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

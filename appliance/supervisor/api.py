@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The supervisor on the system bus. Values cross it as JSON text, so that they can grow without new types."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import dbus
+import dbus.service
+
+from appliance.errors import InputError, PairkeepError
+
+BUS_NAME = "org.pairkeep.Supervisor1"
+PATH = "/org/pairkeep/Supervisor1"
+INTERFACE = BUS_NAME
+
+
+class Operations(Protocol):
+    """What the bus offers; all raise PairkeepError, InputError when nothing was changed."""
+
+    def status(self) -> dict[str, Any]: ...
+    def why(self, group: str) -> dict[str, Any]: ...
+    def events(self) -> list[dict[str, Any]]: ...
+    def switchover(self, group: str, node: str) -> str: ...
+    def standby(self, node: str, on: bool) -> None: ...
+    def maintenance(self, on: bool) -> None: ...
+    def cleanup(self, group: str) -> None: ...
+    def verify(self, drbd: str) -> None: ...
+    def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None: ...
+
+
+class Failure(dbus.DBusException):
+    _dbus_error_name = "org.pairkeep.Error.Failed"
+
+
+class Refusal(dbus.DBusException):
+    _dbus_error_name = "org.pairkeep.Error.Refused"
+
+
+def _translated(call: Callable[[], Any]) -> Any:
+    try:
+        return call()
+    except InputError as error:
+        raise Refusal(str(error)) from error
+    except PairkeepError as error:
+        raise Failure(str(error)) from error
+
+
+class Api(dbus.service.Object):
+    """Exports Operations; keep a reference to it as long as it is to answer."""
+
+    def __init__(self, bus: dbus.Bus, operations: Operations) -> None:
+        self._name = dbus.service.BusName(BUS_NAME, bus, do_not_queue=True)
+        super().__init__(bus, PATH)
+        self._do = operations
+
+    @dbus.service.method(INTERFACE, in_signature="", out_signature="s")
+    def Status(self) -> str:
+        return json.dumps(_translated(self._do.status))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="s")
+    def Why(self, group: str) -> str:
+        return json.dumps(_translated(lambda: self._do.why(str(group))))
+
+    @dbus.service.method(INTERFACE, in_signature="", out_signature="s")
+    def Events(self) -> str:
+        return json.dumps(_translated(self._do.events))
+
+    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="s")
+    def Switchover(self, group: str, node: str) -> str:
+        """An empty ``node`` means the best other one; returns the node's name."""
+        return str(_translated(lambda: self._do.switchover(str(group), str(node))))
+
+    @dbus.service.method(INTERFACE, in_signature="sb", out_signature="")
+    def Standby(self, node: str, on: bool) -> None:
+        _translated(lambda: self._do.standby(str(node), bool(on)))
+
+    @dbus.service.method(INTERFACE, in_signature="b", out_signature="")
+    def Maintenance(self, on: bool) -> None:
+        _translated(lambda: self._do.maintenance(bool(on)))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
+    def Cleanup(self, group: str) -> None:
+        _translated(lambda: self._do.cleanup(str(group)))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
+    def Verify(self, drbd: str) -> None:
+        _translated(lambda: self._do.verify(str(drbd)))
+
+    @dbus.service.method(
+        INTERFACE, in_signature="s", out_signature="i", async_callbacks=("answer", "_failed")
+    )
+    def FencePeer(
+        self, drbd: str, answer: Callable[[int], None], _failed: Callable[[Exception], None]
+    ) -> None:
+        """For DRBD's fence-peer handler: answers with its exit code, when the cluster knows it."""
+        self._do.fence_peer(str(drbd), answer)
+
+    @dbus.service.signal(INTERFACE, signature="s")
+    def EventHappened(self, event: str) -> None:
+        """One event as JSON."""

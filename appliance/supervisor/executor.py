@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Carries out steps and looks at resources, through the drivers. Blocks; runs in lanes only."""
+
+from __future__ import annotations
+
+from appliance.config.model import Cluster, DrbdRole
+from appliance.decide.steps import Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.view import State
+from appliance.drivers import Driver, driver_for
+from appliance.drivers.drbd import Drbd
+from appliance.drivers.filesystem import FilesystemDriver
+
+
+class Executor:
+    """The resources of node ``me``."""
+
+    def __init__(self, cluster: Cluster, me: str) -> None:
+        self.cluster = cluster
+        self.drbd = {d.name: Drbd(d) for d in cluster.drbd}
+        self._drivers: dict[str, tuple[Driver, ...]] = {
+            group.name: tuple(driver_for(cluster, me, group, resource) for resource in group.resources)
+            for group in cluster.groups
+        }
+
+    def do(self, step: Step) -> None:
+        """Raises PairkeepError when the step could not be done."""
+        match step:
+            case Start():
+                self._start(step)
+            case Stop(group, index):
+                self._drivers[group][index].stop()
+            case Up(drbd):
+                self.drbd[drbd].up()
+            case SkipFirstSync(drbd):
+                self.drbd[drbd].skip_first_sync()
+            case Outdate(drbd):
+                self.drbd[drbd].outdate()
+
+    def states(self, group: str) -> tuple[State, ...]:
+        """What the resources of ``group`` look like on this node now."""
+        return tuple(driver.state() for driver in self._drivers[group])
+
+    def driver(self, group: str, index: int) -> Driver:
+        return self._drivers[group][index]
+
+    def _start(self, step: Start) -> None:
+        driver = self._drivers[step.group][step.index]
+        resource = self.cluster.group(step.group).resources[step.index]
+        if isinstance(resource, DrbdRole):
+            self.drbd[resource.drbd].promote(peer_surely_dead=step.peer_down)
+            return
+        # Power may have gone between mkfs and the record's knowing of it: then it is blank no more.
+        if step.may_format and isinstance(driver, FilesystemDriver) and driver.is_blank():
+            driver.make()
+        driver.start()

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The real world around `core.Core`: corosync, the kernel, systemd, D-Bus and the clock, on one GLib loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gi.repository import GLib
+from systemd import daemon
+
+from appliance.config.model import Cluster, Service
+from appliance.decide.messages import Message
+from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.view import DrbdReport, Record, State
+from appliance.drivers.drbd import DrbdStatus, EventStream
+from appliance.drivers.service import ServiceDriver
+from appliance.drivers.watchdog import Watchdog
+from appliance.errors import PairkeepError
+from appliance.membership.codec import CodecError, decode, encode
+from appliance.supervisor import store
+from appliance.supervisor.core import BEAT_S, Core
+from appliance.supervisor.executor import Executor
+from appliance.supervisor.lanes import Lanes
+from appliance.supervisor.ring import Ring
+from appliance.supervisor.world import Event
+
+log = logging.getLogger("pairkeep")
+
+# How often resources are looked at whether or not something told of a change, and services are asked.
+MONITOR_S = 10
+# How often the progress of a running resync or verify is read.
+PROGRESS_S = 2
+KEPT_EVENTS = 500
+# How long a supervisor that is stopped tries to tell the others that its services run on.
+GOODBYE_S = 8
+
+
+class SupervisorService:
+    """Implements `world.World` for real and feeds Core with what happens."""
+
+    def __init__(self, cluster: Cluster, me: str, loop: GLib.MainLoop) -> None:
+        self.cluster = cluster
+        self.me = me
+        self.loop = loop
+        self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self.publish: Callable[[str], None] = lambda _event: None
+        self.executor = Executor(cluster, me)
+        self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
+        self._watchdog = Watchdog(timeout_s=cluster.watchdog_s)
+        self._answers: dict[str, list[Callable[[int], None]]] = {}
+        self._fresh: set[str] = set()
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        self.core = Core(cluster, me, boot_id, store.load(), self)
+        self._ring = Ring(cluster, self.core, self._received)
+        self._drbd_events = EventStream() if cluster.drbd else None
+
+    # World: what Core asks for ------------------------------------------------------------------
+
+    def now(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+    def multicast(self, message: Message) -> None:
+        self._ring.send(encode(message))
+
+    def persist(self, record: Record) -> None:
+        store.save(record)
+
+    def begin(self, step: Step) -> None:
+        began = self.now()
+
+        def job() -> Callable[[], None]:
+            error: str | None = None
+            try:
+                self.executor.do(step)
+            except PairkeepError as failure:
+                error = failure.message
+            states = self._look(step.group) if isinstance(step, Start | Stop) else None
+            return lambda: self._step_done(step, began, error, states)
+
+        self.lanes.put(lane(step), job)
+
+    def pet(self) -> None:
+        self._watchdog.pet()
+
+    def disarm(self) -> None:
+        self._watchdog.disarm()
+
+    def answer(self, drbd: str, code: int) -> None:
+        for reply in self._answers.pop(drbd, ()):
+            reply(code)
+
+    def tell(self, event: Event) -> None:
+        value = {"at": round(time.time(), 3), "node": self.me, "kind": event.kind, "text": event.text}
+        value |= event.data
+        self.events.append(value)
+        log.info("%s", event.text)
+        self.publish(json.dumps(value))
+
+    def finished(self) -> None:
+        self.loop.quit()
+
+    # What happens -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Look at everything once, then join. Nothing is changed by this."""
+        self.core.view = replace(self.core.view)
+        if self._drbd_events is not None:
+            self._watch_drbd(self._drbd_events)
+        for group in self.cluster.groups:
+            self.core.local.observed(group.name, self._look(group.name), count=False)
+            for index, resource in enumerate(group.resources):
+                driver = self.executor.driver(group.name, index)
+                if isinstance(resource, Service) and isinstance(driver, ServiceDriver):
+                    driver.watch(lambda name=group.name: self._observe(name))
+        self.core.ready()
+        self._ring.connect()
+        GLib.timeout_add(int(BEAT_S * 1000), self._tick)
+        GLib.timeout_add_seconds(MONITOR_S, self._monitor)
+        GLib.timeout_add_seconds(PROGRESS_S, self._progress)
+        # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
+        mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
+        GLib.unix_fd_add_full(
+            GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts
+        )
+        daemon.notify("READY=1")
+
+    def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
+        self._answers.setdefault(drbd, []).append(reply)
+        self.core.on_fence_request(drbd)
+
+    def stop(self, *, shutting_down: bool) -> None:
+        daemon.notify("STOPPING=1")
+        self.core.stop(shutting_down=shutting_down)
+        if not shutting_down:
+            GLib.timeout_add_seconds(GOODBYE_S, self._gave_up)
+
+    def _gave_up(self) -> bool:
+        log.error("the others could not be told that services run on here: the watchdog stays armed")
+        self._watchdog.close_armed()
+        self.loop.quit()
+        return False
+
+    def _received(self, sender: str, data: bytes) -> None:
+        try:
+            message = decode(data)
+        except CodecError as error:
+            log.warning("from %s: %s", sender, error)
+            return
+        self.core.on_message(sender, message)
+
+    def _step_done(
+        self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None
+    ) -> None:
+        if error is None:
+            self._tell_done(step, self.now() - began)
+        self.core.on_step_done(step, error, states)
+        if isinstance(step, Start | Stop):
+            self._observe(step.group)
+
+    def _tell_done(self, step: Step, seconds: float) -> None:
+        if isinstance(step, Start | Stop):
+            resource = self.cluster.group(step.group).resources[step.index].id
+            what = f"{'started' if isinstance(step, Start) else 'stopped'} {resource}"
+        else:
+            resource, what = f"drbd:{step.drbd}", f"{type(step).__name__} of drbd:{step.drbd}"
+        data = {"step": type(step).__name__.lower(), "resource": resource, "seconds": round(seconds, 3)}
+        self.tell(Event("step", f"{what} in {seconds:.1f} s", data))
+
+    def _look(self, group: str) -> tuple[State, ...]:
+        try:
+            return self.executor.states(group)
+        except PairkeepError as error:
+            log.warning("%s could not be looked at: %s", group, error)
+            return self.core.local.states(group)
+
+    def _observe(self, group: str) -> None:
+        """Look at a group soon, unless that is about to happen anyway."""
+
+        def job() -> Callable[[], None]:
+            states = self._look(group)
+            return lambda: self.core.on_states(group, states)
+
+        if self.lanes.idle(group):
+            self.lanes.put(group, job)
+
+    def _mounts_changed(self, _fd: int, _condition: object, mounts: Any) -> bool:
+        mounts.seek(0)
+        mounts.read()
+        for group in self.cluster.groups:
+            self._observe(group.name)
+        return True
+
+    def _tick(self) -> bool:
+        daemon.notify("WATCHDOG=1")
+        self.core.on_tick()
+        return True
+
+    def _monitor(self) -> bool:
+        for group in self.cluster.groups:
+            self._observe(group.name)
+        return True
+
+    def _progress(self) -> bool:
+        for name, report in self.core.local.drbd.items():
+            if report.connection.startswith(("Sync", "PausedSync", "Verify")):
+                self.lanes.put(f"drbd:{name}", lambda name=name: self._read_drbd(name))
+        return True
+
+    def _read_drbd(self, name: str) -> Callable[[], None]:
+        status = self.executor.drbd[name].state()
+        return lambda: self._drbd_changed(name, status)
+
+    # DRBD ---------------------------------------------------------------------------------------
+
+    def _watch_drbd(self, stream: EventStream) -> None:
+        for name, drbd in self.executor.drbd.items():
+            self._drbd_changed(name, drbd.state())
+        GLib.unix_fd_add_full(
+            GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told
+        )
+
+    def _drbd_told(self, _fd: int, _condition: object) -> bool:
+        assert self._drbd_events is not None  # noqa: S101
+        before = self._drbd_events.fileno()
+        for name, status in self._drbd_events.read().items():
+            if name in self.executor.drbd:
+                self._drbd_changed(name, status)
+        if self._drbd_events.fileno() != before:
+            self._watch_drbd(self._drbd_events)
+            return False
+        return True
+
+    def _drbd_changed(self, name: str, status: DrbdStatus) -> None:
+        unsure = status.disk == "Inconsistent" and name not in self.core.view.record.current
+        if unsure and name not in self._fresh:
+            # Reads the metadata, so not here. A disk that once was fresh stays so until data comes to it.
+            self.lanes.put(f"drbd:{name}", lambda: self._read_freshness(name))
+        if not unsure:
+            self._fresh.discard(name)
+        self.core.on_drbd(name, _report(status, fresh=name in self._fresh))
+
+    def _read_freshness(self, name: str) -> Callable[[], None]:
+        drbd = self.executor.drbd[name]
+        fresh, status = drbd.just_created(), drbd.state()
+
+        def then() -> None:
+            if fresh:
+                self._fresh.add(name)
+                self._drbd_changed(name, status)
+
+        return then
+
+
+def _report(status: DrbdStatus, *, fresh: bool) -> DrbdReport:
+    return DrbdReport(
+        role=status.role,
+        disk=status.disk,
+        connection=status.connection,
+        peer_disk=status.peer_disk,
+        peer_role=status.peer_role,
+        sync_percent=status.sync_percent,
+        sync_left_s=status.sync_left_s,
+        out_of_sync_kib=status.out_of_sync_kib,
+        suspended=status.suspended,
+        fresh=fresh,
+    )
+
+
+def _once(then: Callable[[], None]) -> Callable[[], bool]:
+    def call() -> bool:
+        then()
+        return False
+
+    return call

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the supervisor tells of itself: one JSON value for the status screen, scripts and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from appliance.decide.eligible import absence
+from appliance.decide.placement import Placement
+from appliance.decide.view import ClusterView, Report
+from appliance.supervisor.core import Core
+
+Json = dict[str, Any]
+
+
+def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> Json:
+    """The whole state as this node sees it.
+
+    ``verifies``: per DRBD resource the running or last verify; ``events``: the last ones, oldest first.
+    """
+    view = core.view
+    return {
+        "cluster": core.cluster.name,
+        "node": core.me,
+        "quorate": core.quorate,
+        "votes": {"present": len(view.members), "total": len(core.cluster.nodes)},
+        "settled": view.settled,
+        "maintenance": view.record.maintenance,
+        "nodes": [_node(core, name.name) for name in core.cluster.nodes],
+        "groups": [_group(core, group.name) for group in core.cluster.groups],
+        "drbd": [
+            {
+                "name": drbd.name,
+                "current": list(view.record.current.get(drbd.name, ())),
+                "nodes": {
+                    name: asdict(report.drbd[drbd.name])
+                    for name, report in view.reports.items()
+                    if drbd.name in report.drbd
+                },
+                "verify": verifies.get(drbd.name),
+            }
+            for drbd in core.cluster.drbd
+        ],
+        "events": list(events),
+    }
+
+
+def why(core: Core, name: str) -> Json:
+    """Why group ``name`` is where it is, and what speaks against each other node."""
+    placement = core.decision.placements[name]
+    return {
+        "group": name,
+        "node": placement.node,
+        "state": _state(core.view, name, placement)[0],
+        "reason": placement.reason,
+        "nodes": dict(placement.nodes),
+    }
+
+
+def _node(core: Core, name: str) -> Json:
+    view = core.view
+    report: Report | None = view.reports.get(name)
+    if name not in view.members:
+        state, detail = "offline", absence(view, name)
+    elif report is None:
+        state, detail = "silent", "it has not reported yet"
+    elif name in view.record.standby:
+        state, detail = "standby", ""
+    elif report.leaving or report.stopping:
+        state, detail = "leaving", ""
+    else:
+        state, detail = "online", "" if report.quorate else "without quorum"
+    return {
+        "name": name,
+        "state": state,
+        "detail": detail,
+        "votes_only": core.cluster.node(name).votes_only,
+        "boot_id": report.boot_id if report else None,
+    }
+
+
+def _group(core: Core, name: str) -> Json:
+    group = core.cluster.group(name)
+    placement = core.decision.placements[name]
+    state, holder = _state(core.view, name, placement)
+    share = core.view.reports[holder].groups[name] if holder else None
+    return {
+        "name": name,
+        "state": state,
+        "node": holder,
+        "target": placement.node,
+        "reason": placement.reason,
+        "nodes": dict(placement.nodes),
+        "resources": [
+            {
+                "id": resource.id,
+                "state": share.states[index] if share else "stopped",
+                "fails": {
+                    n: r.groups[name].fails[index] for n, r in core.view.reports.items() if name in r.groups
+                },
+            }
+            for index, resource in enumerate(group.resources)
+        ],
+    }
+
+
+def _state(view: ClusterView, name: str, placement: Placement) -> tuple[str, str | None]:
+    """In one word how the group does, and on which node it is, wholly or in part."""
+    for node, report in view.reports.items():
+        share = report.groups.get(name)
+        if share is None or not share.active:
+            continue
+        if share.stuck:
+            return "stuck", node
+        if share.running:
+            return "running", node
+        if "failed" in share.states:
+            return "failed", node
+        return ("starting" if placement.node == node else "stopping"), node
+    return ("starting" if placement.node else "stopped"), None
