@@ -108,9 +108,7 @@ def load(name: str, project: Path) -> Spec:
             for entry in values.get(key, []):
                 wanted = project / folder / entry
                 if not (wanted.is_dir() if key == "overlays" else wanted.is_file()):
-                    problems.append(
-                        f"{_shown(path)}: {key}: found {entry!r}, but {folder}/{entry} does not exist"
-                    )
+                    problems.append(f"{_shown(path)}: {key}: found {entry!r}, but {folder}/{entry} does not exist")
     required = ("suite", "mirror", "size_mib", "packages")
     if not problems:
         problems = [f"images/{name}.toml: {key}: missing" for key in required if key not in merged]

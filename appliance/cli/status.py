@@ -85,9 +85,7 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
         for node, reason in group["nodes"].items():
             yield from _wrapped(f"  not on {node}: ", "", 0, reason)
         for resource in group["resources"]:
-            fails = ", ".join(
-                f"failed {count}x on {node}" for node, count in resource["fails"].items() if count
-            )
+            fails = ", ".join(f"failed {count}x on {node}" for node, count in resource["fails"].items() if count)
             yield f"  {resource['id'][:40]:<41}{paint(resource['state'], 10)}{fails}"[: WIDTH + 20]
     for drbd in status["drbd"]:
         yield ""

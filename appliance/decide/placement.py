@@ -36,9 +36,7 @@ def place(view: ClusterView, group: Group) -> Placement:
         stuck = view.reports[name].groups[group.name].stuck
         if stuck:
             return Placement(name, f"{stuck}; nothing can start elsewhere until {name} is reset", against)
-    unsure = [
-        n.name for n in view.cluster.workers if n.name not in view.members and not view.surely_down(n.name)
-    ]
+    unsure = [n.name for n in view.cluster.workers if n.name not in view.members and not view.surely_down(n.name)]
     if len(holders) > 1:
         keeper = next((n for n in holders if _owns(view, group, n)), None)
         return Placement(keeper, f"found on {' and '.join(holders)} at once; the others stop it", against)
@@ -71,9 +69,7 @@ def _against(view: ClusterView, group: Group) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _stay_or_move(
-    view: ClusterView, group: Group, here: str, against: tuple[tuple[str, str], ...]
-) -> Placement:
+def _stay_or_move(view: ClusterView, group: Group, here: str, against: tuple[tuple[str, str], ...]) -> Placement:
     speaks = dict(against)
     free = [n for n in _ranking(view, group) if n not in speaks]
     wanted = view.record.wanted.get(group.name)

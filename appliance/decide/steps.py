@@ -127,9 +127,7 @@ def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
             and report.connection in ("WFConnection", "StandAlone")
         ):
             steps[node] = Outdate(name)
-    ready = [
-        r for r in reports.values() if r.fresh and r.connection == "Connected" and r.disk == "Inconsistent"
-    ]
+    ready = [r for r in reports.values() if r.fresh and r.connection == "Connected" and r.disk == "Inconsistent"]
     if current is None and len(ready) == len(view.cluster.workers):
         steps[next(iter(reports))] = SkipFirstSync(name)
     return steps

@@ -31,7 +31,7 @@ class Database:
 
 @dataclass(frozen=True)
 class Answers:
-    """``interfaces`` has a MAC address or a name for each heartbeat link; ``cluster_toml`` is kept as written."""
+    """``interfaces``: a MAC address or a name for each heartbeat link. ``cluster_toml``: as written."""
 
     node: str
     cluster_key: bytes
@@ -47,16 +47,12 @@ def _key(value: object) -> bytes:
     except binascii.Error as error:
         raise vol.Invalid("expected the cluster's key in base64") from error
     if len(key) not in KEY_BYTES:
-        raise vol.Invalid(
-            f"expected a key of {KEY_BYTES.start} to {KEY_BYTES.stop - 1} bytes, found {len(key)}"
-        )
+        raise vol.Invalid(f"expected a key of {KEY_BYTES.start} to {KEY_BYTES.stop - 1} bytes, found {len(key)}")
     return key
 
 
 def _interface(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(
-        r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}|[\w.-]{1,15}", value
-    ):
+    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}|[\w.-]{1,15}", value):
         raise vol.Invalid(f"expected a MAC address or an interface's name, found {value!r}")
     return value.lower() if ":" in value else value
 
@@ -68,11 +64,7 @@ def _identifier(value: object) -> str:
 
 
 def _password(value: object) -> str:
-    if (
-        not isinstance(value, str)
-        or not re.fullmatch(r"[\x20-\x7e]{8,128}", value)
-        or set(value) & set("'\\")
-    ):
+    if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]{8,128}", value) or set(value) & set("'\\"):
         raise vol.Invalid("expected 8 to 128 printable ASCII characters without ' and \\")
     return value
 
@@ -101,9 +93,7 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
     try:
         found: dict[str, Any] = _SCHEMA(raw)
     except vol.MultipleInvalid as errors:
-        raise ConfigError(
-            name, tuple(f"{'.'.join(map(str, e.path))}: {e.msg}" for e in errors.errors)
-        ) from errors
+        raise ConfigError(name, tuple(f"{'.'.join(map(str, e.path))}: {e.msg}" for e in errors.errors)) from errors
     cluster = parse(found["cluster"], f"{name}: cluster")
     problems: list[str] = []
     names = [node.name for node in cluster.nodes]

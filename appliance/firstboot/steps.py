@@ -52,7 +52,7 @@ def check_disks(answers: Answers) -> None:
         if not drbd.has_metadata() and not drbd.is_blank_disk():
             raise InputError(
                 f"drbd.{config.name}.disk: {config.disk} is not blank; expected a disk without any data",
-                hint=f"if nothing on it is needed any more: wipefs -a {config.disk}, and overwrite its first MiB",
+                hint=f"if nothing on it is needed any more: blkdiscard -z {config.disk}",
             )
 
 

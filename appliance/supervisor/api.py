@@ -89,12 +89,8 @@ class Api(dbus.service.Object):
     def Verify(self, drbd: str) -> None:
         _translated(lambda: self._do.verify(str(drbd)))
 
-    @dbus.service.method(
-        INTERFACE, in_signature="s", out_signature="i", async_callbacks=("answer", "_failed")
-    )
-    def FencePeer(
-        self, drbd: str, answer: Callable[[int], None], _failed: Callable[[Exception], None]
-    ) -> None:
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="i", async_callbacks=("answer", "_failed"))
+    def FencePeer(self, drbd: str, answer: Callable[[int], None], _failed: Callable[[Exception], None]) -> None:
         """For DRBD's fence-peer handler: answers with its exit code, when the cluster knows it."""
         self._do.fence_peer(str(drbd), answer)
 

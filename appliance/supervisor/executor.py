@@ -6,19 +6,21 @@ from __future__ import annotations
 from appliance.config.model import Cluster, DrbdRole
 from appliance.decide.steps import Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
-from appliance.drivers import Driver, driver_for
+from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
+from appliance.drivers.registry import driver_for
+from appliance.drivers.systemd import Systemd
 
 
 class Executor:
-    """The resources of node ``me``."""
+    """The resources of this machine."""
 
-    def __init__(self, cluster: Cluster, me: str) -> None:
+    def __init__(self, cluster: Cluster, systemd: Systemd) -> None:
         self.cluster = cluster
         self.drbd = {d.name: Drbd(d) for d in cluster.drbd}
         self._drivers: dict[str, tuple[Driver, ...]] = {
-            group.name: tuple(driver_for(cluster, me, group, resource) for resource in group.resources)
+            group.name: tuple(driver_for(cluster, resource, systemd) for resource in group.resources)
             for group in cluster.groups
         }
 

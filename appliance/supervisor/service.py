@@ -8,7 +8,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from appliance.decide.steps import Start, Step, Stop, lane
 from appliance.decide.view import DrbdReport, Record, State
 from appliance.drivers.drbd import DrbdStatus, EventStream
 from appliance.drivers.service import ServiceDriver
+from appliance.drivers.systemd import Systemd
 from appliance.drivers.watchdog import Watchdog
 from appliance.errors import PairkeepError
 from appliance.membership.codec import CodecError, decode, encode
@@ -51,11 +51,12 @@ class SupervisorService:
         self.loop = loop
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.publish: Callable[[str], None] = lambda _event: None
-        self.executor = Executor(cluster, me)
+        self.executor = Executor(cluster, Systemd())
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
         self._watchdog = Watchdog(timeout_s=cluster.watchdog_s)
         self._answers: dict[str, list[Callable[[int], None]]] = {}
         self._fresh: set[str] = set()
+        self._unseen: set[str] = set()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
@@ -109,26 +110,39 @@ class SupervisorService:
     # What happens -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Look at everything once, then join. Nothing is changed by this."""
-        self.core.view = replace(self.core.view)
+        """Look at everything once, then take part. Nothing is changed by this."""
         if self._drbd_events is not None:
             self._watch_drbd(self._drbd_events)
+        self._unseen = {group.name for group in self.cluster.groups}
         for group in self.cluster.groups:
-            self.core.local.observed(group.name, self._look(group.name), count=False)
+            self.lanes.put(group.name, lambda name=group.name: self._first_look(name))
             for index, resource in enumerate(group.resources):
                 driver = self.executor.driver(group.name, index)
                 if isinstance(resource, Service) and isinstance(driver, ServiceDriver):
                     driver.watch(lambda name=group.name: self._observe(name))
-        self.core.ready()
-        self._ring.connect()
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
         # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
         mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
-        GLib.unix_fd_add_full(
-            GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts
-        )
+        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)
+        if not self._unseen:
+            self._take_part()
+
+    def _first_look(self, group: str) -> Callable[[], None]:
+        states = self._look(group)
+
+        def then() -> None:
+            self.core.local.observed(group, states, count=False)
+            self._unseen.discard(group)
+            if not self._unseen:
+                self._take_part()
+
+        return then
+
+    def _take_part(self) -> None:
+        self.core.ready()
+        self._ring.connect()
         daemon.notify("READY=1")
 
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
@@ -155,9 +169,7 @@ class SupervisorService:
             return
         self.core.on_message(sender, message)
 
-    def _step_done(
-        self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None
-    ) -> None:
+    def _step_done(self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None) -> None:
         if error is None:
             self._tell_done(step, self.now() - began)
         self.core.on_step_done(step, error, states)
@@ -222,9 +234,7 @@ class SupervisorService:
     def _watch_drbd(self, stream: EventStream) -> None:
         for name, drbd in self.executor.drbd.items():
             self._drbd_changed(name, drbd.state())
-        GLib.unix_fd_add_full(
-            GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told
-        )
+        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told)
 
     def _drbd_told(self, _fd: int, _condition: object) -> bool:
         assert self._drbd_events is not None  # noqa: S101

@@ -97,9 +97,7 @@ def _group(core: Core, name: str) -> Json:
             {
                 "id": resource.id,
                 "state": share.states[index] if share else "stopped",
-                "fails": {
-                    n: r.groups[name].fails[index] for n, r in core.view.reports.items() if name in r.groups
-                },
+                "fails": {n: r.groups[name].fails[index] for n, r in core.view.reports.items() if name in r.groups},
             }
             for index, resource in enumerate(group.resources)
         ],

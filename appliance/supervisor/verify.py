@@ -37,9 +37,7 @@ class Verifier:
         drbd = self._service.executor.drbd[name]
         began = time.monotonic()
         try:
-            found = drbd.verify(
-                lambda percent: self._set(name, "running", f"{percent:.0f} % compared", percent)
-            )
+            found = drbd.verify(lambda percent: self._set(name, "running", f"{percent:.0f} % compared", percent))
             if found.out_of_sync_kib:
                 self._set(name, "repairing", f"{found.out_of_sync_kib} KiB differ, being repaired", 100.0)
                 drbd.repair()
@@ -53,9 +51,7 @@ class Verifier:
 
     def _ended(self, name: str, state: str, text: str, kib: int | None) -> None:
         self._set(name, state, text, 100.0, kib)
-        self._service.tell(
-            Event("verify", f"verify of {name}: {text}", {"drbd": name, "out_of_sync_kib": kib})
-        )
+        self._service.tell(Event("verify", f"verify of {name}: {text}", {"drbd": name, "out_of_sync_kib": kib}))
 
     def _set(self, name: str, state: str, text: str, percent: float, kib: int | None = None) -> None:
         self.results[name] = {

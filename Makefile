@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A newcomer needs two of these: `make demo` and `make test`. Both set up everything first.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+PAIRKEEP := $(VENV)/bin/pairkeep
+# What Debian must have installed; everything else lives below .venv and build.
+HOST_PACKAGES := python3 python3-venv mmdebstrap debian-archive-keyring iproute2 uidmap util-linux ca-certificates
+RUNS ?= 10
+SEEDS ?= 5000
+
+.PHONY: help setup check unit sim lint demo test vm-test image bench-failover bench-build bench-idle repeat clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(VENV)/.ready ## install what is needed; leaves the command at .venv/bin/pairkeep
+
+$(VENV)/.ready: pyproject.toml
+	@need=; for tool in python3 mmdebstrap ip newuidmap nsenter; do \
+	    command -v $$tool >/dev/null || PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || need="$$need $$tool"; done; \
+	python3 -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
+	if [ -n "$$need" ]; then \
+	    echo "setup: missing on this machine:$$need"; \
+	    if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; else \
+	        echo "setup: please run: sudo apt-get install $(HOST_PACKAGES)" >&2; exit 2; fi; \
+	    $$as apt-get -qq update && \
+	    $$as env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install $(HOST_PACKAGES); \
+	fi
+	@echo "setup: installing the Python packages into $(VENV)"
+	@[ -x $(PYTHON) ] || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+check: setup lint unit ## the quick part: lint, types, unit tests, simulation; under 3 minutes
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+unit: setup
+	$(PYTHON) -m pytest -q tests
+
+sim: setup ## simulated clusters that try to break the rules: make sim SEEDS=5000
+	$(PAIRKEEP) sim --seeds $(SEEDS)
+
+image: setup ## build the images of the demo
+	$(PAIRKEEP) image build database
+	$(PAIRKEEP) image build witness
+
+demo: setup ## two machines and a witness, a database, a power cut: no acknowledged row is lost
+	$(PAIRKEEP) demo
+
+vm-test: setup
+	$(PYTHON) -m pytest -q --color=yes vm-tests
+
+test: check vm-test ## everything: what is quick, then the scenarios in real machines
+
+repeat: setup ## the power cut again and again: make repeat RUNS=10
+	$(PAIRKEEP) lab repeat power-cut $(RUNS)
+
+bench-failover: setup ## takeover time against a hand-written script, side by side
+	$(PAIRKEEP) bench failover --runs $(RUNS)
+
+bench-build: setup ## image builds: cold, and after an edit
+	$(PAIRKEEP) bench build
+
+bench-idle: setup ## what the supervisor costs while nothing happens
+	$(PAIRKEEP) bench idle
+
+clean: ## remove what was built (asks nothing, keeps .venv)
+	-[ ! -x $(PAIRKEEP) ] || $(PAIRKEEP) lab down --all
+	rm -rf build

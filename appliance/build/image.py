@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Images: a packages layer, Pairkeep's own package and overlays, made into a root disk.
+
+``build/images/NAME`` is a symbolic link to the newest image; each image has a folder of its own,
+``build/images/.store/NAME-KEY``, so that machines that run from an older one keep their disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.build import bootstrap, folders, layers, package, rootfs, spec, tools
+from appliance.build.progress import SILENT, Progress
+from appliance.build.requirements import require_bootstrap, require_programs, require_space
+from appliance.build.rootfs import Entry, Index
+from appliance.errors import PairkeepError
+from appliance.run import run
+
+# Part of every key: raise it when the same inputs shall give another image.
+FORMAT = 1
+# Older images of the same name that stay, for machines that still run from them.
+KEPT = 3
+PACKAGES_MIB = 2200  # mmdebstrap's folder (in TMPDIR) and tar file, and the layer before it
+IMAGE_MIB = 1800  # root.tar and the root disk, with room to spare
+
+_NAMESPACE = uuid.UUID("6f0cbf43-0d26-4c83-9d3e-9f4f6f1a2d7b")
+
+
+@dataclass(frozen=True)
+class Image:
+    """A finished image. ``key`` names its content; the paths stay valid when a newer one is built.
+
+    ``root`` is a whole-disk ext4 file system, raw and sparse: use it as a backing file, never write to it.
+    ``compressed`` is the same as a zstd-compressed qcow2 file, where one was asked for.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    kernel: Path
+    initrd: Path
+    root: Path
+    compressed: Path | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What an image would be made of now, and the two keys that follow from it."""
+
+    spec: spec.Spec
+    files: dict[str, bytes]
+    overlays: tuple[tuple[Entry, ...], ...]
+    layer: Path
+    inputs: str
+
+
+def ensure(name: str, progress: Progress = SILENT) -> Image:
+    """The image ``name`` as the sources say now: the one that is there, or a new one.
+
+    Takes under a second when nothing changed. Raises InputError before anything is changed (bad
+    specification, missing host tool, too little space), other PairkeepErrors when the build failed;
+    the last good image stays in either case.
+    """
+    return build(name, progress)[0]
+
+
+def build(name: str, progress: Progress, *, compress: bool = False, refresh: bool = False) -> tuple[Image, bool]:
+    """As ``ensure``; says also whether a new image was made.
+
+    ``compress`` adds a compressed copy for shipping. ``refresh`` fetches the packages anew, for
+    updates: a cached layer stays as it is otherwise.
+    """
+    plan = _plan(name)
+    image = current(name)
+    if image is None or refresh or _inputs_of(image) != plan.inputs:
+        _check_host(plan, refresh)
+        with layers.locked(folders.cache_folder() / ".image.lock", progress):
+            image = _build(plan, progress, refresh)
+            made = True
+    else:
+        made = False
+    if compress and image.compressed is None:
+        image = _compress(image, progress)
+    return image, made
+
+
+def current(name: str) -> Image | None:
+    """The newest finished image ``name``, up to date or not; None without one."""
+    link = folders.build_folder() / "images" / name
+    return _read(link.resolve()) if link.exists() else None
+
+
+def list_images() -> list[tuple[str, Image | None, bool]]:
+    """Each image that ``images/`` describes: its name, its newest build, and whether that is up to date."""
+    listed = []
+    for name in spec.names(folders.project_folder()):
+        image = current(name)
+        listed.append((name, image, image is not None and _inputs_of(image) == _plan(name).inputs))
+    return listed
+
+
+def _plan(name: str) -> _Plan:
+    project = folders.project_folder()
+    wanted = spec.load(name, project)
+    files = package.sources(project)
+    overlays = tuple(tuple(rootfs.tree_entries(project / "overlays" / overlay)) for overlay in wanted.overlays)
+    layer_inputs = {
+        "format": FORMAT,
+        "path_rules": bootstrap.PATH_RULES,
+        **spec.layer_inputs(wanted),
+    }
+    layer = folders.cache_folder() / f"packages-{layers.key_of(layer_inputs)}"
+    described = [
+        [entry.path, entry.mode, entry.link, hashlib.sha256(entry.content or b"").hexdigest()]
+        for overlay in overlays
+        for entry in overlay
+    ]
+    inputs = {
+        "layer": layer.name,
+        "package": package.digest(files),
+        "overlays": described,
+        "size_mib": wanted.size_mib,
+        "name": name,
+    }
+    return _Plan(wanted, files, overlays, layer, layers.key_of(inputs))
+
+
+def _check_host(plan: _Plan, refresh: bool) -> None:
+    require_programs(("dpkg-deb",))
+    tools.check()
+    needed = IMAGE_MIB
+    if refresh or not plan.layer.exists():
+        require_bootstrap()
+        needed += PACKAGES_MIB
+    require_space(folders.build_folder(), needed, f"building the image {plan.spec.name}")
+
+
+def _build(plan: _Plan, progress: Progress, refresh: bool) -> Image:
+    programs = tools.ensure(progress)
+    layer = _packages(plan, progress, refresh)
+    index = Index.from_json((layer / "index.json").read_text())
+    content = json.loads((layer / layers.SUMS).read_text())["root.tar"]["sha256"]
+    key = layers.key_of({"inputs": plan.inputs, "packages": content})
+    folder = folders.build_folder() / "images" / ".store" / f"{plan.spec.name}-{key}"
+    if _read(folder) is None:
+        with layers.atomic_folder(folder) as making:
+            _make(plan, programs, layer, index, key, making, progress)
+    _point_to(folder, plan.spec.name)
+    _forget_old(plan.spec.name, folder)
+    image = _read(folder)
+    if image is None:
+        raise PairkeepError(f"{folder} vanished while it was built")
+    return image
+
+
+def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
+    def make(folder: Path) -> None:
+        with progress.phase(f"packages of {plan.spec.name} ({len(plan.spec.packages)} and what they need)"):
+            bootstrap.bootstrap(
+                folder / "root.tar",
+                variant="minbase",
+                suite=plan.spec.suite,
+                source_lines=bootstrap.sources(plan.spec.suite, plan.spec.mirror, plan.spec.security_mirror),
+                packages=plan.spec.packages,
+                before_packages=plan.spec.before_packages,
+                after_packages=plan.spec.after_packages,
+            )
+            wanted = {
+                "boot/vmlinuz-": folder / "vmlinuz",
+                "boot/initrd.img-": folder / "initrd",
+                "var/lib/dpkg/status": folder / "status",
+            }
+            index = rootfs.index_tar(folder / "root.tar", wanted)
+            (folder / "index.json").write_text(index.to_json())
+
+    if refresh:
+        layers.remove(plan.layer)
+    layers.ensure(plan.layer, make, progress, what=f"packages layer of {plan.spec.name}")
+    return plan.layer
+
+
+def _make(
+    plan: _Plan,
+    programs: tools.Tools,
+    layer: Path,
+    index: Index,
+    key: str,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Fill the empty ``folder`` with the image of ``plan``."""
+    status = (layer / "status").read_text()
+    with progress.phase("pairkeep's own package"):
+        ours = package.build(plan.files, programs, folder, index.epoch)
+    with progress.phase(f"root file system of {plan.spec.name}"):
+        entries = rootfs.merge(
+            [ours.entries, package.database_entries(ours, status), *plan.overlays, _FIXED], index
+        )
+        packed = folder / "root.tar"
+        rootfs.compose(layer / "root.tar", index, entries, packed)
+        _make_disk(programs, packed, folder / "root.raw", plan.spec.size_mib, key, index.epoch)
+        packed.unlink()
+    for name in ("vmlinuz", "initrd"):
+        shutil.copyfile(layer / name, folder / name)
+    manifest = {
+        "name": plan.spec.name,
+        "key": key,
+        "inputs": plan.inputs,
+        "layer": layer.name,
+        "root_bytes": (folder / "root.raw").stat().st_size,
+        "versions": {**package.installed_versions(status), package.NAME: ours.version},
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+# An empty machine-id makes systemd choose one and keep it, without the full "first boot" in which it
+# would enable every unit by preset. (machine-id(5))
+_FIXED = (Entry("etc/machine-id", 0o444, content=b""),)
+
+
+def _make_disk(programs: tools.Tools, packed: Path, disk: Path, size_mib: int, key: str, epoch: int) -> None:
+    identity = str(uuid.uuid5(_NAMESPACE, key))
+    run(
+        (*programs.argv("mke2fs"), "-q", "-F", "-t", "ext4", "-L", "pairkeep", "-m", "1", "-U", identity)
+        # All tables are ready at the first boot, which would otherwise write them in the background.
+        + ("-E", f"lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={identity}", "-J", "size=16")
+        + ("-d", str(packed), str(disk), f"{size_mib}M"),
+        env={**programs.environment("mke2fs"), "SOURCE_DATE_EPOCH": str(epoch)},
+    )
+
+
+def _compress(image: Image, progress: Progress) -> Image:
+    packed = image.folder / "root.qcow2"
+    making = packed.with_suffix(".making")
+    with progress.phase(f"compressing {image.name}"):
+        run(
+            (*tools.ensure(progress).argv("qemu-img"), "convert", "-f", "raw", "-O", "qcow2", "-c")
+            + ("-o", "compression_type=zstd", str(image.root), str(making))
+        )
+        making.rename(packed)
+    finished = _read(image.folder)
+    if finished is None:
+        raise PairkeepError(f"{image.folder} vanished while it was compressed")
+    return finished
+
+
+def _read(folder: Path) -> Image | None:
+    """The image in ``folder``; None when there is none, or not the whole of it."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        root = folder / "root.raw"
+        if root.stat().st_size != manifest["root_bytes"]:
+            return None
+        compressed = folder / "root.qcow2"
+        return Image(
+            name=manifest["name"],
+            key=manifest["key"],
+            folder=folder,
+            kernel=folder / "vmlinuz",
+            initrd=folder / "initrd",
+            root=root,
+            compressed=compressed if compressed.exists() else None,
+            versions=manifest["versions"],
+        )
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _inputs_of(image: Image) -> Any:
+    return json.loads((image.folder / "manifest.json").read_text())["inputs"]
+
+
+def _point_to(folder: Path, name: str) -> None:
+    """Make ``build/images/NAME`` point to ``folder``, in one step."""
+    link = folders.build_folder() / "images" / name
+    making = link.with_name(f".{name}.{os.getpid()}")
+    making.unlink(missing_ok=True)
+    making.symlink_to(folder.relative_to(link.parent))
+    making.replace(link)
+
+
+def _forget_old(name: str, newest: Path) -> None:
+    """Remove all but the newest KEPT older images of ``name``."""
+    store = newest.parent
+    older = [path for path in store.glob(f"{name}-*") if path != newest and (path / "manifest.json").exists()]
+    older.sort(key=lambda path: (path / "manifest.json").stat().st_mtime, reverse=True)
+    for path in older[KEPT:]:
+        layers.remove(path)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which driver looks after which kind of resource."""
+
+from __future__ import annotations
+
+from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Resource, Service
+from appliance.drivers.address import AddressDriver
+from appliance.drivers.base import Driver
+from appliance.drivers.drbd import Drbd
+from appliance.drivers.filesystem import FilesystemDriver
+from appliance.drivers.service import ServiceDriver
+from appliance.drivers.systemd import Systemd
+
+
+def driver_for(cluster: Cluster, resource: Resource, systemd: Systemd) -> Driver:
+    """The driver of ``resource`` on this machine."""
+    match resource:
+        case DrbdRole(drbd):
+            return Drbd(cluster.drbd_named(drbd))
+        case Filesystem():
+            kind, _, name = resource.device.partition(":")
+            device = cluster.drbd_named(name).device if kind == "drbd" else resource.device
+            return FilesystemDriver(
+                device, resource.target, resource.type, resource.options, resource.stop_timeout_s
+            )
+        case Service():
+            return ServiceDriver(
+                systemd, resource.unit, resource.probe, resource.start_timeout_s, resource.stop_timeout_s
+            )
+        case Address():
+            network = cluster.networks[resource.link - 1] if resource.link is not None else None
+            return AddressDriver(resource.address, resource.interface, network)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A simulated machine: power, its own clock, its watchdog, and what survives on its disk."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import partial
+
+from appliance.decide.view import BLANK, Record
+from appliance.sim.clock import Action, Clock, Story
+
+# How long a machine needs from power or reset to a running kernel, in seconds.
+BOOT_S = (3.0, 8.0)
+
+
+class PowerCutError(Exception):
+    """Raised inside simulated code to end it in the middle of a call, as a power cut does."""
+
+
+class Machine:
+    """``on_boot`` and ``on_halt`` lists are called when the kernel starts and when all that runs is gone;
+    ``on_pause`` when the whole machine stands still or goes on."""
+
+    def __init__(self, name: str, clock: Clock, story: Story, chance: random.Random) -> None:
+        self.name = name
+        self.clock = clock
+        self.story = story
+        self.chance = chance
+        self.powered = False
+        self.paused = False
+        self.boots = 0
+        self.record: Record = BLANK
+        self.ring_seq = 0
+        self.formatted: set[str] = set()
+        self.on_boot: list[Action] = []
+        self.on_halt: list[Action] = []
+        self.on_pause: list[Action] = []
+        self._lost_s = 0.0
+        self._paused_at = 0.0
+        self._waiting: list[tuple[float, int, Action]] = []
+        self._watchdog_due: float | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.powered and not self.paused
+
+    @property
+    def boot_id(self) -> str:
+        return f"{self.name}-{self.boots}"
+
+    def now(self) -> float:
+        """The machine's own clock: it stands still while the machine is paused."""
+        stands_still = self.clock.now - self._paused_at if self.paused else 0.0
+        return self.clock.now - self._lost_s - stands_still
+
+    def soon(self, least: float, most: float, action: Action) -> None:
+        self.after(self.chance.uniform(least, most), action)
+
+    def after(self, delay: float, action: Action) -> None:
+        """Have ``action`` done after ``delay`` seconds of this machine's time, unless it goes down first."""
+        self._arm(self.now() + delay, self.boots, action)
+
+    def _arm(self, due: float, boot: int, action: Action) -> None:
+        self.clock.after(max(0.0, due - self.now()), partial(self._fire, due, boot, action))
+
+    def _fire(self, due: float, boot: int, action: Action) -> None:
+        if boot != self.boots or not self.powered:
+            return
+        if self.paused:
+            self._waiting.append((due, boot, action))
+        elif self.now() < due - 1e-9:
+            self._arm(due, boot, action)
+        else:
+            self.guard(action)
+
+    def guard(self, action: Action) -> None:
+        """Run code of this machine; a power cut in the middle of it ends the machine."""
+        try:
+            action()
+        except PowerCutError:
+            self.power_off("power cut in the middle of a write of the record")
+
+    # Power ------------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        if self.powered:
+            return
+        self.powered = True
+        self.boots += 1
+        self.soon(*BOOT_S, self._booted)
+
+    def _booted(self) -> None:
+        self.story.tell(self.name, "has booted")
+        for action in self.on_boot:
+            action()
+
+    def power_off(self, why: str) -> None:
+        if not self.powered:
+            return
+        self.story.tell(self.name, why)
+        self.powered = False
+        self.boots += 1
+        self._waiting.clear()
+        self._watchdog_due = None
+        if self.paused:
+            self._resume_clock()
+        for action in self.on_halt:
+            action()
+
+    def reset(self, why: str) -> None:
+        if self.powered:
+            self.power_off(why)
+            self.power_on()
+
+    def pause(self) -> None:
+        if self.running:
+            self.story.tell(self.name, "is paused")
+            self.paused, self._paused_at = True, self.clock.now
+            for action in self.on_pause:
+                action()
+
+    def resume(self) -> None:
+        if not self.paused:
+            return
+        self.story.tell(self.name, f"goes on after {self.clock.now - self._paused_at:.1f} s of pause")
+        self._resume_clock()
+        waiting, self._waiting = self._waiting, []
+        for due, boot, action in waiting:
+            self._arm(due, boot, action)
+        for action in self.on_pause:
+            action()
+
+    def _resume_clock(self) -> None:
+        self._lost_s += self.clock.now - self._paused_at
+        self.paused = False
+
+    # Watchdog ---------------------------------------------------------------------------------
+
+    def pet(self, seconds: float) -> None:
+        """Arm the watchdog, or give it its full time again."""
+        armed = self._watchdog_due is not None
+        self._watchdog_due = self.now() + seconds
+        if not armed:
+            self.after(seconds, self._watchdog)
+
+    def disarm(self) -> None:
+        self._watchdog_due = None
+
+    def _watchdog(self) -> None:
+        if self._watchdog_due is None:
+            return
+        left = self._watchdog_due - self.now()
+        if left > 1e-9:
+            self.after(left, self._watchdog)
+        else:
+            self.reset("the watchdog resets it")
+
+
+def wait_until(
+    machine: Machine,
+    ready: Callable[[], bool],
+    then: Action,
+    *,
+    limit: float,
+    otherwise: Action,
+    every: float = 0.25,
+) -> None:
+    """Look every ``every`` seconds of ``machine``'s time; do ``otherwise`` after ``limit`` seconds."""
+    if ready():
+        then()
+    elif limit <= 0:
+        otherwise()
+    else:
+        again = partial(wait_until, machine, ready, then, limit=limit - every, otherwise=otherwise, every=every)
+        machine.after(every, again)
