@@ -229,12 +229,12 @@ _FIXED = (Entry("etc/machine-id", 0o444, content=b""),)
 
 def _make_disk(programs: tools.Tools, packed: Path, disk: Path, size_mib: int, key: str, epoch: int) -> None:
     identity = str(uuid.uuid5(_NAMESPACE, key))
+    # All tables are ready at the first boot, which would otherwise write them in the background.
+    extended = f"lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={identity}"
+    words = ("-q", "-F", "-t", "ext4", "-L", "pairkeep", "-m", "1", "-J", "size=16", "-U", identity)
     run(
-        (*programs.argv("mke2fs"), "-q", "-F", "-t", "ext4", "-L", "pairkeep", "-m", "1", "-U", identity)
-        # All tables are ready at the first boot, which would otherwise write them in the background.
-        + ("-E", f"lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={identity}", "-J", "size=16")
-        + ("-d", str(packed), str(disk), f"{size_mib}M"),
-        env={**programs.environment("mke2fs"), "SOURCE_DATE_EPOCH": str(epoch)},
+        [*programs.argv("mke2fs"), *words, "-E", extended, "-d", packed, disk, f"{size_mib}M"],
+        env={"SOURCE_DATE_EPOCH": str(epoch)},
     )
 
 
@@ -242,10 +242,8 @@ def _compress(image: Image, progress: Progress) -> Image:
     packed = image.folder / "root.qcow2"
     making = packed.with_suffix(".making")
     with progress.phase(f"compressing {image.name}"):
-        run(
-            (*tools.ensure(progress).argv("qemu-img"), "convert", "-f", "raw", "-O", "qcow2", "-c")
-            + ("-o", "compression_type=zstd", str(image.root), str(making))
-        )
+        words = ("convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd")
+        run([*tools.ensure(progress).argv("qemu-img"), *words, image.root, making])
         making.rename(packed)
     finished = _read(image.folder)
     if finished is None:

@@ -118,7 +118,7 @@ def tree_entries(folder: Path) -> list[Entry]:
             continue
         name = relative.as_posix()
         if path.is_symlink():
-            entries.append(Entry(name, 0o777, link=os.readlink(path)))
+            entries.append(Entry(name, 0o777, link=str(path.readlink())))
         elif path.is_dir():
             entries.append(Entry(name, 0o755))
         elif path.is_file():
@@ -144,10 +144,10 @@ def merge(layers: Iterable[Iterable[Entry]], index: Index) -> list[Entry]:
             _check(entry, wanted.get(entry.path), index)
             wanted[entry.path] = entry
     for entry in wanted.values():
-        parent = str(PurePosixPath(entry.path).parent)
-        above = wanted.get(parent)
-        if (above and not _is_folder(above)) or (not above and index.kinds.get(parent, "5") != "5"):
-            raise InputError(f"the overlay puts /{entry.path} below /{parent}, which is no folder in the image")
+        folder = str(PurePosixPath(entry.path).parent)
+        above = wanted.get(folder)
+        if (above and not _is_folder(above)) or (not above and index.kinds.get(folder, "5") != "5"):
+            raise InputError(f"the overlay puts /{entry.path} below /{folder}, which is no folder in the image")
         if not _is_folder(entry):
             continue
         if index.kinds.get(entry.path, "5") != "5":
@@ -163,9 +163,10 @@ def compose(base: Path, index: Index, entries: Iterable[Entry], target: Path) ->
     replaced = {entry.path for entry in entries}
     with base.open("rb") as source, target.open("wb") as out:
         for start, end in _kept(index, replaced):
-            while start < end:
+            at = start
+            while at < end:
                 # In the kernel, and where the file system can, without copying at all.
-                start += os.copy_file_range(source.fileno(), out.fileno(), min(end - start, _CHUNK), start)
+                at += os.copy_file_range(source.fileno(), out.fileno(), min(end - at, _CHUNK), at)
         out.seek(0, os.SEEK_END)
         with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for entry in entries:

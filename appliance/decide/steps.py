@@ -50,7 +50,14 @@ class Outdate:
     drbd: str
 
 
-Step = Start | Stop | Up | SkipFirstSync | Outdate
+@dataclass(frozen=True)
+class Connect:
+    """Take up a connection that was given up, because the peer was surely dead, or by hand."""
+
+    drbd: str
+
+
+Step = Start | Stop | Up | SkipFirstSync | Outdate | Connect
 
 
 def lane(step: Step) -> str:
@@ -127,6 +134,8 @@ def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
             and report.connection in ("WFConnection", "StandAlone")
         ):
             steps[node] = Outdate(name)
+        elif report.connection == "StandAlone":
+            steps[node] = Connect(name)
     ready = [r for r in reports.values() if r.fresh and r.connection == "Connected" and r.disk == "Inconsistent"]
     if current is None and len(ready) == len(view.cluster.workers):
         steps[next(iter(reports))] = SkipFirstSync(name)

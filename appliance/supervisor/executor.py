@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide.steps import Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
 from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
@@ -35,6 +35,8 @@ class Executor:
                 self.drbd[drbd].up()
             case SkipFirstSync(drbd):
                 self.drbd[drbd].skip_first_sync()
+            case Connect(drbd):
+                self.drbd[drbd].connect()
             case Outdate(drbd):
                 self.drbd[drbd].outdate()
 

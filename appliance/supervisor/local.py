@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster, Group
-from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.steps import Connect, Start, Step, Stop, lane
 from appliance.decide.view import DrbdReport, GroupReport, State
 
 # A step that failed is tried again after 1, 2, 4 … seconds, at most this many.
 LONGEST_PAUSE_S = 30.0
+# Between two tries to take up a connection that DRBD gives up again.
+RECONNECT_S = 10.0
 # So many stops of one resource have to fail before the node gives up on itself.
 STOP_TRIES = 3
 
@@ -94,6 +96,9 @@ class LocalState:
 
     def after_drbd_step(self, step: Step, error: str | None) -> None:
         self._paced(step, error)
+        if isinstance(step, Connect):
+            # It returns at once and may fail later, as it does for ever with a split brain.
+            self._pauses[lane(step)].until = self.now() + RECONNECT_S
 
     def may_try(self, step: Step) -> bool:
         return self.now() >= self._pauses.get(lane(step), _Pause()).until

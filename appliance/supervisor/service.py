@@ -182,7 +182,11 @@ class SupervisorService:
             what = f"{'started' if isinstance(step, Start) else 'stopped'} {resource}"
         else:
             resource, what = f"drbd:{step.drbd}", f"{type(step).__name__} of drbd:{step.drbd}"
-        data = {"step": type(step).__name__.lower(), "resource": resource, "seconds": round(seconds, 3)}
+        data: dict[str, str | float] = {
+            "step": type(step).__name__.lower(),
+            "resource": resource,
+            "seconds": round(seconds, 3),
+        }
         self.tell(Event("step", f"{what} in {seconds:.1f} s", data))
 
     def _look(self, group: str) -> tuple[State, ...]:
@@ -226,14 +230,14 @@ class SupervisorService:
         return True
 
     def _read_drbd(self, name: str) -> Callable[[], None]:
-        status = self.executor.drbd[name].state()
+        status = self.executor.drbd[name].status()
         return lambda: self._drbd_changed(name, status)
 
     # DRBD ---------------------------------------------------------------------------------------
 
     def _watch_drbd(self, stream: EventStream) -> None:
         for name, drbd in self.executor.drbd.items():
-            self._drbd_changed(name, drbd.state())
+            self._drbd_changed(name, drbd.status())
         GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told)
 
     def _drbd_told(self, _fd: int, _condition: object) -> bool:
@@ -258,7 +262,7 @@ class SupervisorService:
 
     def _read_freshness(self, name: str) -> Callable[[], None]:
         drbd = self.executor.drbd[name]
-        fresh, status = drbd.just_created(), drbd.state()
+        fresh, status = drbd.just_created(), drbd.status()
 
         def then() -> None:
             if fresh:

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`cluster.toml` -> `model.Cluster`, or every mistake in it at once."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+from appliance.config import rules, schema
+from appliance.config.model import (
+    Address,
+    Cluster,
+    Drbd,
+    DrbdRole,
+    Filesystem,
+    Group,
+    IPNetwork,
+    Node,
+    Resource,
+    Service,
+)
+from appliance.errors import InputError
+
+# DRBD's registered port; resources take this one and those after it, in the file's order.
+FIRST_PORT = 7788
+
+
+class ConfigError(InputError):
+    """Mistakes in a file that a person wrote. Each of ``problems`` says: key path, found, expected."""
+
+    def __init__(self, name: str, problems: tuple[str, ...]) -> None:
+        if len(problems) == 1:
+            message = f"{name}: {problems[0]}"
+        else:
+            message = "\n  ".join((f"{name}: {len(problems)} mistakes", *problems))
+        super().__init__(message)
+        self.name = name
+        self.problems = problems
+
+
+def load(path: Path) -> Cluster:
+    """Raises ConfigError for a file with mistakes, InputError for one that cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: found bytes that are not UTF-8 at offset {error.start}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "cluster.toml") -> Cluster:
+    """Raises ConfigError, which calls the text ``name``."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(name, (_syntax(text, str(error)),)) from error
+    found = schema.problems(raw)
+    found += rules.problems(schema.without(raw, [path for path, _ in found]))
+    if found:
+        found.sort(key=lambda problem: _position(raw, problem[0]))
+        raise ConfigError(name, tuple(f"{_key(raw, path)}: {text}" for path, text in found))
+    return _cluster(raw)
+
+
+def _syntax(text: str, message: str) -> str:
+    place = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", message)
+    if place is None:
+        return f"not valid TOML: {message}"
+    line = text.splitlines()[int(place[2]) - 1].strip()
+    return f"line {place[2]}, column {place[3]}: found {line!r}, which is not valid TOML: {place[1]}"
+
+
+def _position(raw: Mapping[str, Any], path: schema.Path) -> tuple[int, ...]:
+    """Sorts as the file reads; what is missing comes after what is there."""
+    position: list[int] = []
+    value: Any = raw
+    for key in path:
+        if isinstance(value, dict):
+            keys = list(value)
+            position.append(keys.index(str(key)) if key in value else len(keys))
+            value = value.get(key)
+        elif isinstance(value, list):
+            position.append(int(key))
+            value = value[int(key)]
+    return tuple(position)
+
+
+def _key(raw: Mapping[str, Any], path: schema.Path) -> str:
+    """``group.shop.resources.2.device``: groups by name, places in arrays counted from 1 as links are."""
+    words = [str(key + 1) if isinstance(key, int) else key for key in path]
+    if path[:1] == ("group",) and len(path) > 1:
+        group = raw["group"][path[1]]
+        name = group.get("name") if isinstance(group, dict) else None
+        words[1] = name if isinstance(name, str) and name else words[1]
+    return ".".join(words)
+
+
+def _cluster(raw: Mapping[str, Any]) -> Cluster:
+    cluster = raw["cluster"]
+    networks = tuple(ip_network(text) for text in cluster["networks"])
+    return Cluster(
+        **{**cluster, "networks": networks},
+        nodes=tuple(
+            Node(
+                name=name,
+                id=number,
+                links=tuple(ip_address(text) for text in node["links"]),
+                votes_only=node.get("votes_only", False),
+            )
+            for number, (name, node) in enumerate(raw["node"].items(), start=1)
+        ),
+        drbd=tuple(
+            Drbd(
+                name=name,
+                disk=drbd["disk"],
+                link=drbd.get("link", len(networks)),
+                minor=minor,
+                port=FIRST_PORT + minor,
+            )
+            for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
+        ),
+        groups=tuple(
+            Group(**{**group, "resources": tuple(_resource(r, networks) for r in group["resources"])})
+            for group in raw.get("group", [])
+        ),
+    )
+
+
+def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resource:
+    match raw:
+        case {"drbd": name}:
+            return DrbdRole(name)
+        case {"filesystem": target, **rest}:
+            return Filesystem(target=target, **rest)
+        case {"service": unit, **rest}:
+            return Service(unit=unit, **rest)
+    address = ip_interface(raw["address"])
+    interface = raw.get("interface")
+    link = None if interface is not None else rules.link_of(address, list(networks))
+    return Address(address, interface, link)

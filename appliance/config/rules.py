@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the values of `cluster.toml` have to do with each other.
+
+Every rule takes what the schema left over: values that are there have the right shape, values that had
+not are absent (None in arrays), and a rule that would need one of those says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from appliance.config.model import IPAddress, IPInterface, IPNetwork
+from appliance.config.schema import Path, Problem, shown
+
+Raw = Mapping[str, Any]
+WORKERS = 2
+
+
+def problems(raw: Raw) -> Iterator[Problem]:
+    """Everything that contradicts something else."""
+    yield from _networks(raw)
+    yield from _nodes(raw)
+    yield from _links(raw)
+    yield from _drbd(raw)
+    yield from _groups(raw)
+    yield from _drbd_roles(raw)
+    yield from _filesystems(raw)
+    yield from _services(raw)
+    yield from _addresses(raw)
+
+
+def networks(raw: Raw) -> list[IPNetwork | None]:
+    """cluster.networks; None for those that cannot be read."""
+    return [None if n is None else ip_network(n) for n in raw.get("cluster", {}).get("networks", [])]
+
+
+def link_of(address: IPInterface, nets: list[IPNetwork | None]) -> int | None:
+    """The number (from 1) of the link whose network, prefix length included, ``address`` is in."""
+    return next((i for i, net in enumerate(nets, start=1) if net == address.network), None)
+
+
+def _networks(raw: Raw) -> Iterator[Problem]:
+    nets = networks(raw)
+    for i, net in enumerate(nets):
+        for j, earlier in enumerate(nets[:i]):
+            if net is not None and earlier is not None and net.overlaps(earlier):
+                text = f'found "{net}", expected a network apart from "{earlier}" (link {j + 1})'
+                yield ("cluster", "networks", i), text
+
+
+def _nodes(raw: Raw) -> Iterator[Problem]:
+    nodes = raw.get("node")
+    if nodes is None:
+        return
+    workers = [name for name, node in nodes.items() if node.get("votes_only") is not True]
+    if len(workers) != WORKERS:
+        found = f"{len(workers)} ({', '.join(workers)})" if workers else "none"
+        yield (
+            ("node",),
+            f"nodes that can run groups: found {found}, expected {WORKERS} (others say votes_only = true)",
+        )
+    if len(workers) == len(nodes):
+        yield (
+            ("node",),
+            "found no node with votes_only = true, expected at least one: with neither a witness nor a fence "
+            "device a node cannot tell a dead peer from a cut cable",
+        )
+
+
+def _links(raw: Raw) -> Iterator[Problem]:
+    nets = networks(raw)
+    seen: dict[IPAddress, str] = {}
+    for name, node in raw.get("node", {}).items():
+        links = node.get("links")
+        if links is None:
+            continue
+        if nets and len(links) != len(nets):
+            yield (
+                ("node", name, "links"),
+                f"found {len(links)} address{'es' if len(links) != 1 else ''}, "
+                f"expected {len(nets)}, one for each of cluster.networks",
+            )
+        for i, text in enumerate(links):
+            if text is None:
+                continue
+            path: Path = ("node", name, "links", i)
+            address = ip_address(text)
+            net = nets[i] if i < len(nets) else None
+            if net is not None and address not in net:
+                yield path, f'found "{text}", expected an address in {net}, the network of link {i + 1}'
+            elif net is not None and _is_reserved(address, net):
+                yield path, f'found "{text}", expected a host\'s address, not one that means all of {net}'
+            if address in seen:
+                yield path, f'found "{text}", expected an address that is not {seen[address]}'
+            seen.setdefault(address, f"link {i + 1} of node {name}")
+
+
+def _is_reserved(address: IPAddress, net: IPNetwork) -> bool:
+    return address.version == 4 and net.num_addresses > 2 and address in (net[0], net[-1])
+
+
+def _drbd(raw: Raw) -> Iterator[Problem]:
+    links = len(networks(raw))
+    seen: dict[str, str] = {}
+    for name, drbd in raw.get("drbd", {}).items():
+        link, disk = drbd.get("link"), drbd.get("disk")
+        if link is not None and links and link > links:
+            yield (
+                ("drbd", name, "link"),
+                f"found {link}, expected a link from 1 to {links}: cluster.networks has no more",
+            )
+        if disk in seen:
+            yield (
+                ("drbd", name, "disk"),
+                f"found {shown(disk)}, expected a disk that drbd.{seen[disk]} does not use",
+            )
+        if disk is not None:
+            seen.setdefault(disk, name)
+
+
+def _groups(raw: Raw) -> Iterator[Problem]:
+    nodes = raw.get("node", {})
+    workers = [name for name, node in nodes.items() if node.get("votes_only") is not True]
+    names: set[str] = set()
+    for i, group in enumerate(raw.get("group", [])):
+        if group is None:
+            continue
+        name, prefer = group.get("name"), group.get("prefer")
+        if name in names:
+            yield ("group", i, "name"), f"found {shown(name)}, expected a name that no other group has"
+        if name is not None:
+            names.add(name)
+        if prefer is not None and "node" in raw and prefer not in workers:
+            why = "that node only votes" if prefer in nodes else "there is no such node"
+            yield (
+                ("group", i, "prefer"),
+                f"found {shown(prefer)}, expected {' or '.join(workers) or 'a node'}: {why}",
+            )
+
+
+def _resources(raw: Raw, kind: str) -> Iterator[tuple[Path, int, Raw]]:
+    """(path, number of the group, resource) of every readable resource of this kind."""
+    for i, group in enumerate(raw.get("group", [])):
+        for j, resource in enumerate((group or {}).get("resources", [])):
+            if resource is not None and kind in resource:
+                yield ("group", i, "resources", j), i, resource
+
+
+def _drbd_roles(raw: Raw) -> Iterator[Problem]:
+    defined = raw.get("drbd", {})
+    used: set[str] = set()
+    for path, _group, resource in _resources(raw, "drbd"):
+        name = resource["drbd"]
+        if name not in defined:
+            there = " or ".join(defined) or f"a table [drbd.{name}]"
+            yield (*path, "drbd"), f"found {shown(name)}, expected {there}"
+        if name in used:
+            yield (*path, "drbd"), f"found {shown(name)} again, expected it in one group only, once"
+        used.add(name)
+    unread = any(g is None or None in g.get("resources", [None]) for g in raw.get("group", []))
+    for name in defined:
+        if name not in used and not unread:
+            yield ("drbd", name), "found in no group's resources, expected it in exactly one"
+
+
+def _filesystems(raw: Raw) -> Iterator[Problem]:
+    disks = {drbd.get("disk"): name for name, drbd in raw.get("drbd", {}).items()}
+    targets: set[str] = set()
+    devices: set[str] = set()
+    for path, group, resource in _resources(raw, "filesystem"):
+        target, device = resource["filesystem"], resource.get("device")
+        if target in targets:
+            yield (
+                (*path, "filesystem"),
+                f"found {shown(target)}, expected a mount point that no other filesystem has",
+            )
+        targets.add(target)
+        if device is None:
+            continue
+        if device in devices:
+            yield (*path, "device"), f"found {shown(device)}, expected a device that no other filesystem has"
+        devices.add(device)
+        if device in disks:
+            text = f'expected "drbd:{disks[device]}": that disk belongs to drbd.{disks[device]}'
+            yield (*path, "device"), f"found {shown(device)}, {text}"
+        before = raw["group"][group]["resources"][: path[-1]]
+        name = device.removeprefix("drbd:")
+        if name != device and None not in before and {"drbd": name} not in before:
+            text = f'expected {{ drbd = "{name}" }} to stand before it in the same group'
+            yield (*path, "device"), f"found {shown(device)}, {text}"
+
+
+def _services(raw: Raw) -> Iterator[Problem]:
+    units: set[str] = set()
+    for path, _group, resource in _resources(raw, "service"):
+        unit = resource["service"]
+        if unit in units:
+            yield (*path, "service"), f"found {shown(unit)} again, expected it in one group only, once"
+        units.add(unit)
+
+
+def _addresses(raw: Raw) -> Iterator[Problem]:
+    nets = networks(raw)
+    owners = {
+        ip_address(text): f"link {i} of node {name}"
+        for name, node in raw.get("node", {}).items()
+        for i, text in enumerate(node.get("links", []), start=1)
+        if text is not None
+    }
+    for path, _group, resource in _resources(raw, "address"):
+        text = resource["address"]
+        address = ip_interface(text)
+        where = (*path, "address")
+        if address.ip in owners:
+            yield where, f'found "{text}", expected an address that is not {owners[address.ip]}'
+        owners.setdefault(address.ip, "another service address")
+        if _is_reserved(address.ip, address.network):
+            yield where, f'found "{text}", expected a host\'s address, not one that means all of its network'
+        if "interface" in resource or None in nets or not nets or link_of(address, nets):
+            continue
+        within = next((net for net in nets if net is not None and address.ip in net), None)
+        if within is not None:
+            yield where, f'found "{text}", expected the prefix length of its network {within}'
+        else:
+            listed = " or ".join(str(net) for net in nets)
+            yield where, f'found "{text}", expected an address in {listed}, or the key interface beside it'

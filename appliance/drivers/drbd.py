@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A DRBD 8.4 resource on this machine: metadata, attach and connect, promote and demote, verify."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from appliance.config import model
+from appliance.decide.view import State
+from appliance.drivers.base import DriverError
+from appliance.drivers.blank import is_blank
+from appliance.drivers.drbd_status import DrbdStatus, EventsFold, parse_out_of_sync, parse_progress
+from appliance.run import Argument, RunError, run
+
+PROC_DRBD = Path("/proc/drbd")
+# A current UUID of 4 means: metadata was just made, there never was data (drbd_int.h, UUID_JUST_CREATED).
+JUST_CREATED = "0000000000000004:"
+# Demotion is refused while someone holds the device open; udev does so for a moment after an unmount.
+RELEASE_S = 10.0
+POLL_S = 0.2
+COMMAND_S = 60
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """``out_of_sync_kib``: what differed between the disks."""
+
+    out_of_sync_kib: int
+
+
+class Drbd:
+    """All calls block and raise DriverError. As a resource of a group it is started while it is Primary."""
+
+    def __init__(self, config: model.Drbd) -> None:
+        self.config = config
+
+    # Metadata -----------------------------------------------------------------------------------
+
+    def has_metadata(self) -> bool:
+        return run(["drbdadm", "show-gi", self.config.name], check=False, timeout_s=COMMAND_S).returncode == 0
+
+    def is_blank_disk(self) -> bool:
+        return is_blank(Path(self.config.disk))
+
+    def create_md(self) -> None:
+        """On a blank disk only: ``--force`` answers drbdmeta's questions, so they are asked here first."""
+        if not self.is_blank_disk():
+            raise DriverError(f"{self.config.disk} is not blank: no metadata is written to it")
+        self._run("drbdadm", "--", "--force", "create-md", self.config.name)
+
+    def just_created(self) -> bool:
+        """The metadata was made and no data has ever come to the disk."""
+        done = run(["drbdadm", "get-gi", self.config.name], check=False, timeout_s=COMMAND_S)
+        return done.returncode == 0 and done.stdout.startswith(JUST_CREATED)
+
+    # State --------------------------------------------------------------------------------------
+
+    def status(self) -> DrbdStatus:
+        """The kernel's word, with the progress of a resync or verify."""
+        done = run(["drbdsetup", "events2", "--now", "--statistics"], timeout_s=COMMAND_S)
+        fold = EventsFold()
+        fold.feed(done.stdout.splitlines())
+        return with_progress(fold.statuses.get(self.config.name, DrbdStatus()), self.config.minor)
+
+    def state(self) -> State:
+        return "started" if self.status().role == "Primary" else "stopped"
+
+    # Changes ------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        self._run("drbdadm", "up", self.config.name)
+
+    def connect(self) -> None:
+        self._run("drbdadm", "connect", self.config.name)
+
+    def start(self) -> None:
+        self.promote(peer_surely_dead=False)
+
+    def promote(self, *, peer_surely_dead: bool) -> None:
+        """Become Primary. The kernel asks the fence-peer handler first when the peer is not connected.
+
+        ``peer_surely_dead``: do not wait for the time-out of a connection that nobody will answer any
+        more; who promotes so has to `connect` again afterwards.
+        """
+        if peer_surely_dead and self.status().connection not in ("StandAlone", "WFConnection"):
+            self._run("drbdadm", "disconnect", "--force", self.config.name)
+        self._run("drbdsetup", "primary", str(self.config.minor))
+
+    def stop(self) -> None:
+        """Become Secondary."""
+        deadline = time.monotonic() + RELEASE_S
+        while True:
+            try:
+                self._run("drbdsetup", "secondary", str(self.config.minor))
+                return
+            except DriverError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_S)
+
+    def outdate(self) -> None:
+        self._run("drbdadm", "outdate", self.config.name)
+
+    def skip_first_sync(self) -> None:
+        """Declare both disks of a connected pair equal. Only right when both are blank."""
+        self._run("drbdadm", "--", "--clear-bitmap", "new-current-uuid", self.config.name)
+
+    def verify(self, progress: Callable[[float], None]) -> VerifyResult:
+        """Compare both disks while they are in use; ``progress`` gets percents."""
+        self._run("drbdadm", "verify", self.config.name)
+        while (text := PROC_DRBD.read_text()) and (now := parse_progress(text, self.config.minor)) is not None:
+            progress(now.percent)
+            time.sleep(1)
+        after = self.status()
+        if after.connection not in ("Connected", "SyncSource", "SyncTarget"):
+            raise DriverError(f"the verify was interrupted: {self.config.name} is {after.connection}")
+        return VerifyResult(parse_out_of_sync(PROC_DRBD.read_text(), self.config.minor))
+
+    def repair(self) -> None:
+        """Have what verify found copied from the Primary: 8.4 does that at the next handshake (drbdadm(8))."""
+        self._run("drbdadm", "disconnect", self.config.name)
+        self.connect()
+
+    def _run(self, *argv: Argument) -> None:
+        try:
+            run(argv, timeout_s=COMMAND_S)
+        except RunError as error:
+            raise DriverError(f"{self.config.name}: {error.message}") from error
+
+
+class EventStream:
+    """Follows ``drbdsetup events2``. Watch `fileno` and call `read`; a stream that ended is begun again there."""
+
+    def __init__(self) -> None:
+        self._open()
+
+    def fileno(self) -> int:
+        assert self._process.stdout is not None  # noqa: S101
+        return self._process.stdout.fileno()
+
+    def read(self) -> dict[str, DrbdStatus]:
+        """The statuses that changed. After a restart of the stream (`fileno` differs) read them all afresh."""
+        data = os.read(self.fileno(), 1 << 16)
+        if not data or self._fold.lost:
+            self.close()
+            self._open()
+            return {}
+        lines = (self._rest + data.decode(errors="replace")).split("\n")
+        self._rest = lines.pop()
+        changed = self._fold.feed(lines)
+        return {name: self._fold.statuses.get(name, DrbdStatus()) for name in changed}
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _open(self) -> None:
+        self._fold = EventsFold()
+        self._rest = ""
+        self._process = subprocess.Popen(
+            ["drbdsetup", "events2", "--statistics"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
+
+
+def with_progress(status: DrbdStatus, minor: int) -> DrbdStatus:
+    """``status`` with how far a resync is, which events2 does not tell."""
+    progress = parse_progress(PROC_DRBD.read_text(), minor) if PROC_DRBD.exists() else None
+    if progress is None:
+        return status
+    return replace(
+        status,
+        sync_percent=progress.percent,
+        sync_left_s=progress.left_s,
+        out_of_sync_kib=progress.out_of_sync_kib,
+    )

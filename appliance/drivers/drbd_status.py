@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What DRBD 8.4 says of itself, as values. Parsers only: they take text and do no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+# events2 speaks the words of DRBD 9, /proc/drbd and people those of 8.4.
+_CONNECTION = {"Connecting": "WFConnection"}
+_REPLICATION = {"Established": "Connected", "Off": "WFReportParams"}
+
+
+@dataclass(frozen=True)
+class DrbdStatus:
+    """One resource with one volume, as /proc/drbd would name it. ``Unconfigured`` until it is up."""
+
+    role: str = "Unconfigured"
+    disk: str = "Diskless"
+    connection: str = "StandAlone"
+    peer_disk: str = "DUnknown"
+    peer_role: str = "Unknown"
+    suspended: str = "no"
+    out_of_sync_kib: int = 0
+    sync_percent: float | None = None
+    sync_left_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A resync or verify under way: done so far, and the seconds that the kernel expects it to take yet."""
+
+    percent: float
+    left_s: float | None
+    out_of_sync_kib: int
+
+
+class EventsFold:
+    """Folds the lines of ``drbdsetup events2 --statistics`` into one DrbdStatus a resource."""
+
+    def __init__(self) -> None:
+        self.statuses: dict[str, DrbdStatus] = {}
+        self.lost = False
+
+    def feed(self, lines: Iterable[str]) -> set[str]:
+        """Take lines; returns the names of the resources that they changed.
+
+        ``lost`` becomes true when the kernel had to drop lines (``- skipped N``): start afresh then.
+        """
+        before = dict(self.statuses)
+        for line in lines:
+            self._line(line.split())
+        return {
+            name for name in before.keys() | self.statuses.keys() if before.get(name) != self.statuses.get(name)
+        }
+
+    def _line(self, words: list[str]) -> None:
+        if len(words) < 2:
+            return
+        action, kind = words[0], words[1]
+        if kind == "skipped" or (action == "-" and "skipped" in words):
+            self.lost = True
+            return
+        fields = dict(_pairs(words[2:]))
+        name = fields.get("name")
+        if name is None:
+            return
+        if action == "destroy":
+            if kind == "resource":
+                self.statuses.pop(name, None)
+            elif name in self.statuses:
+                self.statuses[name] = _without(self.statuses[name], kind)
+            return
+        self.statuses[name] = _with(self.statuses.get(name, DrbdStatus(role="Secondary")), kind, fields)
+
+
+def _pairs(words: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for word in words:
+        key, found, value = word.partition(":")
+        if found:
+            yield key, value
+
+
+def _with(status: DrbdStatus, kind: str, fields: dict[str, str]) -> DrbdStatus:
+    changes: dict[str, str | int | float | None] = {}
+    if kind == "resource":
+        changes |= _renamed(fields, {"role": "role", "suspended": "suspended"})
+    elif kind == "device":
+        changes |= _renamed(fields, {"disk": "disk"})
+    elif kind == "connection":
+        changes |= _renamed(fields, {"role": "peer_role"})
+        connection = fields.get("connection")
+        if connection is not None and connection != "Connected":
+            changes["connection"] = _CONNECTION.get(connection, connection)
+            changes["peer_role"] = "Unknown"
+        elif connection == "Connected" and status.connection not in _REPLICATING:
+            changes["connection"] = "WFReportParams"
+    elif kind == "peer-device":
+        changes |= _renamed(fields, {"peer-disk": "peer_disk"})
+        replication = fields.get("replication")
+        if replication is not None and (replication != "Off" or status.connection in _REPLICATING):
+            changes["connection"] = _REPLICATION.get(replication, replication)
+        if "out-of-sync" in fields:
+            changes["out_of_sync_kib"] = int(fields["out-of-sync"])
+    status = replace(status, **changes)  # type: ignore[arg-type]
+    if not status.connection.startswith(("Sync", "PausedSync", "Verify")):
+        status = replace(status, sync_percent=None, sync_left_s=None)
+    return status
+
+
+def _renamed(fields: dict[str, str], names: dict[str, str]) -> dict[str, str | int | float | None]:
+    return {ours: fields[theirs] for theirs, ours in names.items() if theirs in fields}
+
+
+_REPLICATING = (
+    "Connected",
+    "SyncSource",
+    "SyncTarget",
+    "PausedSyncS",
+    "PausedSyncT",
+    "VerifyS",
+    "VerifyT",
+    "StartingSyncS",
+    "StartingSyncT",
+    "WFBitMapS",
+    "WFBitMapT",
+    "WFSyncUUID",
+    "Ahead",
+    "Behind",
+)
+
+
+def _without(status: DrbdStatus, kind: str) -> DrbdStatus:
+    if kind == "device":
+        return replace(status, disk="Diskless")
+    if kind in ("connection", "peer-device"):
+        return replace(status, connection="StandAlone", peer_role="Unknown", peer_disk="DUnknown")
+    return status
+
+
+def parse_progress(proc_drbd: str, minor: int) -> Progress | None:
+    """How far the resync or verify of ``minor`` is, from the text of /proc/drbd; None when there is none."""
+    section = re.search(rf"^ *{minor}: cs:.*?(?=^ *\d+: cs:|\Z)", proc_drbd, re.MULTILINE | re.DOTALL)
+    if section is None:
+        return None
+    text = section[0]
+    done = re.search(r"(?:sync'ed|verified): *([\d.]+)%", text)
+    if done is None:
+        return None
+    left = re.search(r"finish: *(\d+):(\d+):(\d+)", text)
+    seconds = int(left[1]) * 3600 + int(left[2]) * 60 + int(left[3]) if left else None
+    return Progress(float(done[1]), seconds, parse_out_of_sync(proc_drbd, minor))
+
+
+def parse_out_of_sync(proc_drbd: str, minor: int) -> int:
+    """KiB in which the disks of ``minor`` are known to differ."""
+    section = re.search(rf"^ *{minor}: cs:.*?(?=^ *\d+: cs:|\Z)", proc_drbd, re.MULTILINE | re.DOTALL)
+    found = re.search(r"\boos:(\d+)", section[0]) if section else None
+    return int(found[1]) if found else 0

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The guest agent's protocol, as QEMU's qga/qapi-schema.json describes it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import PairkeepError
+
+# Captured output comes in one line, base64, and the agent stops at 16 MiB.
+_LINE_LIMIT = 48 * 1024 * 1024
+_FIRST_POLL_S = 0.02
+_LONGEST_POLL_S = 0.25
+
+
+class AgentSilent(PairkeepError):
+    """The agent did not answer in time: the machine is booting, paused, hung or dead."""
+
+
+class AgentError(PairkeepError):
+    """The agent answered, and refused."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program in a guest ended. ``returncode`` is negative for a signal."""
+
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def parse_answer(line: bytes, sync_id: int | None) -> Any:
+    """The value in one line of the agent, or None for a line that belongs to something else.
+
+    ``sync_id``: only the answer to the sync with that number counts. The agent puts a byte 0xFF before
+    such an answer, so that whatever half a line stands before it can be skipped.
+    Raises AgentError for an error.
+    """
+    try:
+        message = json.loads(line.rsplit(b"\xff", 1)[-1])
+    except ValueError:
+        return None
+    if sync_id is not None:
+        return True if message.get("return") == sync_id else None
+    if "error" in message:
+        raise AgentError(message["error"].get("desc", "unknown error"))
+    return message["return"]
+
+
+def parse_ended(status: Mapping[str, Any]) -> Ended | None:
+    """What ``guest-exec-status`` says; None while the program runs."""
+    if not status["exited"]:
+        return None
+    returncode = -status["signal"] if "signal" in status else status.get("exitcode", 0)
+    return Ended(
+        returncode,
+        base64.b64decode(status.get("out-data", "")),
+        base64.b64decode(status.get("err-data", "")),
+    )
+
+
+class Agent:
+    """One machine's agent, spoken to over the unix socket ``path`` that QEMU listens on.
+
+    Calls from several tasks are taken one after the other; a running program blocks nobody, for its
+    end is asked for from time to time.
+    """
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, name: str, path: Path) -> None:
+        self._name = name
+        self._path = path
+        self._lock = asyncio.Lock()
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._in_step = False
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def call(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout_s: float) -> Any:
+        """One command's answer. Raises AgentError, or AgentSilent after ``timeout_s``."""
+        try:
+            async with asyncio.timeout(timeout_s), self._lock:
+                await self._ready()
+                # Whoever gives up half-way leaves an answer behind; the next caller skips it by a sync.
+                self._in_step = False
+                self._send({"execute": command, "arguments": dict(arguments or {})})
+                try:
+                    answer = await self._read(None)
+                except AgentError:
+                    self._in_step = True
+                    raise
+                self._in_step = True
+                return answer
+        except (TimeoutError, ConnectionError, FileNotFoundError, EOFError) as error:
+            raise AgentSilent(
+                f"the guest agent of {self._name} does not answer",
+                hint=f"what the machine prints: pairkeep lab console {self._name}",
+            ) from error
+
+    async def run(self, argv: Sequence[str], *, stdin: bytes | None, timeout_s: float) -> Ended:
+        """Run ``argv`` in the guest, as root. Raises AgentSilent when it has not ended after ``timeout_s``
+        (it is then killed, as far as the guest still lets us), AgentError when it cannot be started.
+        """
+        arguments: dict[str, object] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
+        if stdin is not None:
+            arguments["input-data"] = base64.b64encode(stdin).decode()
+        pid: int | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                pid = (await self.call("guest-exec", arguments, timeout_s=timeout_s))["pid"]
+                pause_s = _FIRST_POLL_S
+                while True:
+                    status = await self.call("guest-exec-status", {"pid": pid}, timeout_s=timeout_s)
+                    if (ended := parse_ended(status)) is not None:
+                        return ended
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+        except TimeoutError as error:
+            if pid is not None:
+                kill = {"path": "/bin/kill", "arg": ["-KILL", str(pid)]}
+                with contextlib.suppress(PairkeepError):
+                    await self.call("guest-exec", kill, timeout_s=2)
+            raise AgentSilent(f"{argv[0]} on {self._name} has not ended after {timeout_s:g} s") from error
+
+    async def _ready(self) -> None:
+        if self._streams is None or self._streams[0].at_eof():
+            self._streams = await asyncio.open_unix_connection(self._path, limit=_LINE_LIMIT)
+            self._in_step = False
+        if not self._in_step:
+            number = next(self._numbers)
+            # The leading 0xFF makes the agent forget half a command that may stand before it.
+            self._streams[1].write(b"\xff")
+            self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})
+            await self._read(number)
+            self._in_step = True
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        assert self._streams is not None  # _ready came first
+        self._streams[1].write(json.dumps(message).encode() + b"\n")
+
+    async def _read(self, sync_id: int | None) -> Any:
+        assert self._streams is not None
+        while True:
+            line = await self._streams[0].readline()
+            if not line:
+                self.close()
+                raise EOFError
+            if (answer := parse_answer(line, sync_id)) is not None:
+                return answer

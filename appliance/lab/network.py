@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bridges and taps, made in the network namespace of the process that calls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyroute2 import IPRoute
+
+from appliance.lab.qemu import tap_name
+from appliance.lab.spec import Network, Topology
+
+TUN_DEVICE = Path("/dev/net/tun")
+
+
+def bridge_name(network: int) -> str:
+    return f"net{network}"
+
+
+def create(topology: Topology) -> None:
+    """Make every network of ``topology`` and a tap for each card in it. Raises OSError, NetlinkError."""
+    with IPRoute() as ip:
+        _up(ip, "lo")
+        for network in topology.networks:
+            _bridge(ip, network)
+        for machine in topology.machines:
+            for nic in machine.nics:
+                name = tap_name(machine.name, nic.network)
+                ip.link("add", ifname=name, kind="tuntap", mode="tap")
+                # Nothing in the lab shall send of its own accord but the machines.
+                _disable_ipv6(name)
+                _up(ip, name, master=_index(ip, bridge_name(nic.network)))
+
+
+def _bridge(ip: IPRoute, network: Network) -> None:
+    name = bridge_name(network.number)
+    # Without spanning tree and its delay: a port forwards as soon as a machine is plugged into it.
+    ip.link("add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+    if network.host_address is None:
+        _disable_ipv6(name)
+    else:
+        address, prefix = network.host_address.split("/")
+        ip.addr("add", index=_index(ip, name), address=address, prefixlen=int(prefix))
+    _up(ip, name)
+
+
+def _index(ip: IPRoute, name: str) -> int:
+    found: Sequence[int] = ip.link_lookup(ifname=name)
+    return found[0]
+
+
+def _up(ip: IPRoute, name: str, **more: int) -> None:
+    ip.link("set", index=_index(ip, name), state="up", **more)
+
+
+def _disable_ipv6(name: str) -> None:
+    setting = Path(f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6")
+    if setting.exists():  # a host may run without IPv6 altogether
+        setting.write_text("1")

@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""corosync, simulated: rings that form and break, agreed order within a ring, CPG, votequorum.
+
+What it keeps of the real thing (totemsrp.c, cpg.c, votequorum.c of corosync 3.1):
+- a ring number is 4 above the highest that any member has seen, and survives a power cut;
+- nodes that leave a ring together have got the same of its messages, which may be more or fewer than
+  the others got; what was not yet ordered is sent in the new ring, or lost;
+- a process joins and leaves within a ring, ordered among its messages;
+- wait_for_all: after its start a node has no quorum before it has seen all nodes, or a node that had.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+from appliance.config.model import Cluster
+from appliance.decide.messages import Message
+from appliance.sim.clock import Action, Clock, Story
+from appliance.sim.machine import Machine
+from appliance.sim.network import Network
+
+Process = tuple[str, int]
+
+
+class Listener(Protocol):
+    """A supervisor process as CPG and votequorum see it."""
+
+    pid: int
+    ended: bool
+
+    def members(self, ring: int, processes: tuple[Process, ...]) -> None: ...
+    def message(self, sender: str, message: Message) -> None: ...
+    def quorum(self, quorate: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class _Said:
+    sender: Process
+    message: Message
+
+
+@dataclass(frozen=True)
+class _Came:
+    process: Process
+
+
+@dataclass(frozen=True)
+class _Went:
+    process: Process
+
+
+@dataclass(frozen=True)
+class _Lists:
+    """What each member of a new ring tells of its processes."""
+
+    processes: frozenset[Process]
+
+
+_Item = _Said | _Came | _Went | _Lists
+
+
+@dataclass
+class _Ring:
+    seq: int
+    nodes: tuple[str, ...]
+    log: list[_Item] = field(default_factory=list)
+    open: bool = True
+
+
+@dataclass
+class _Seat:
+    """corosync on one node. ``limit``: of a broken ring's log, what has arrived here (None: all)."""
+
+    machine: Machine
+    ring: _Ring
+    position: int = 0
+    limit: int | None = None
+    processes: frozenset[Process] = frozenset()
+    unsent: list[_Item] = field(default_factory=list)
+    listener: Listener | None = None
+    inbox: deque[Action] = field(default_factory=deque)
+    quorate: bool = False
+    waits_for_all: bool = True
+
+
+class Corosync:
+    """All nodes' corosync. Call `changed` whenever a cable, a machine's power or its pausing has changed."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        clock: Clock,
+        story: Story,
+        network: Network,
+        machines: dict[str, Machine],
+        chance: random.Random,
+    ) -> None:
+        self.cluster = cluster
+        self.clock = clock
+        self.story = story
+        self.network = network
+        self.machines = machines
+        self.chance = chance
+        self.seats: dict[str, _Seat] = {}
+
+    # What nodes and processes do ------------------------------------------------------------------
+
+    def start(self, node: str) -> None:
+        machine = self.machines[node]
+        machine.ring_seq += 4
+        self.seats[node] = _Seat(machine, _Ring(machine.ring_seq, (node,)))
+        self._recount((node,))
+        self.changed()
+
+    def halt(self, node: str) -> None:
+        if self.seats.pop(node, None) is not None:
+            self.changed()
+
+    def join(self, node: str, listener: Listener) -> None:
+        """Connect a process: it hears of quorum at once, of members and messages once its join is ordered."""
+        seat = self.seats[node]
+        seat.listener = listener
+        self._tell_quorum(seat)
+        self._send(node, _Came((node, listener.pid)))
+
+    def leave(self, node: str, pid: int) -> None:
+        seat = self.seats.get(node)
+        if seat is not None:
+            seat.listener = None
+            seat.inbox.clear()
+            self._send(node, _Went((node, pid)))
+
+    def multicast(self, node: str, pid: int, message: Message) -> None:
+        if node in self.seats:
+            self._send(node, _Said((node, pid), message))
+
+    def ring_of(self, node: str) -> tuple[str, ...]:
+        return self.seats[node].ring.nodes if node in self.seats else ()
+
+    def quorate(self, node: str) -> bool:
+        return node in self.seats and self.seats[node].quorate
+
+    # Order within a ring --------------------------------------------------------------------------
+
+    def _send(self, node: str, item: _Item) -> None:
+        seat = self.seats[node]
+        seat.unsent.append(item)
+        seat.machine.soon(0.0002, 0.003, partial(self._order, seat))
+
+    def _order(self, seat: _Seat) -> None:
+        ring = seat.ring
+        if not ring.open or not seat.unsent or seat is not self.seats.get(seat.machine.name):
+            return
+        ring.log += seat.unsent
+        seat.unsent.clear()
+        upto = len(ring.log)
+        for node in ring.nodes:
+            if node in self.seats and self.seats[node].ring is ring:
+                other = self.seats[node]
+                other.machine.soon(0.0002, 0.003, partial(self._deliver, other, ring, upto))
+
+    def _deliver(self, seat: _Seat, ring: _Ring, upto: int) -> None:
+        if seat.ring is not ring or seat is not self.seats.get(seat.machine.name):
+            return
+        upto = upto if seat.limit is None else min(upto, seat.limit)
+        while seat.position < upto:
+            item = ring.log[seat.position]
+            seat.position += 1
+            self._take(seat, item)
+
+    def _take(self, seat: _Seat, item: _Item) -> None:
+        match item:
+            case _Said(sender, message):
+                listener = seat.listener
+                if listener is not None and (seat.machine.name, listener.pid) in seat.processes:
+                    self._post(seat, partial(listener.message, sender[0], message))
+            case _Came(process):
+                self._processes(seat, seat.ring.seq, seat.processes | {process})
+            case _Went(process):
+                self._processes(seat, seat.ring.seq, seat.processes - {process})
+            case _Lists(processes):
+                self._processes(seat, seat.ring.seq, processes)
+
+    def _processes(self, seat: _Seat, ring: int, processes: frozenset[Process]) -> None:
+        seat.processes = processes
+        listener = seat.listener
+        if listener is not None and (seat.machine.name, listener.pid) in processes:
+            self._post(seat, partial(listener.members, ring, tuple(sorted(processes))))
+
+    def _post(self, seat: _Seat, call: Action) -> None:
+        """Hand a callback to the process: in order, and some time later, as it has its own work to do."""
+        seat.inbox.append(call)
+        seat.machine.soon(0.0001, 0.006, partial(self._read, seat, seat.listener))
+
+    def _read(self, seat: _Seat, listener: Listener | None) -> None:
+        if seat.inbox and seat.listener is listener and seat is self.seats.get(seat.machine.name):
+            seat.inbox.popleft()()
+
+    # Rings ----------------------------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """A ring that has lost a node stands still at once; who is left notices after token and consensus."""
+        for ring in {id(s.ring): s.ring for s in self.seats.values()}.values():
+            if ring.open and not self._intact(ring):
+                ring.open = False
+                for seat in self._sitting(ring):
+                    mine = [i for i, item in enumerate(ring.log) if self._sender(item) == seat.machine.name]
+                    least = max(seat.position, mine[-1] + 1 if mine else 0)
+                    seat.limit = self.chance.randint(least, len(ring.log))
+        token, consensus = self.cluster.token_ms / 1000, self.cluster.consensus_ms / 1000
+        delay = token * self.chance.uniform(0.6, 1.0) + consensus * self.chance.uniform(1.0, 1.1)
+        self.clock.after(delay, self._form)
+
+    @staticmethod
+    def _sender(item: _Item) -> str | None:
+        return item.sender[0] if isinstance(item, _Said) else None
+
+    def _sitting(self, ring: _Ring) -> list[_Seat]:
+        return [s for n in ring.nodes if (s := self.seats.get(n)) is not None and s.ring is ring]
+
+    def _intact(self, ring: _Ring) -> bool:
+        sitting = self._sitting(ring)
+        alive = all(s.machine.running for s in sitting)
+        return len(sitting) == len(ring.nodes) and alive and self.network.whole(ring.nodes)
+
+    def _form(self) -> None:
+        left = [n.name for n in self.cluster.nodes if n.name in self.seats and self.machines[n.name].running]
+        # Where cables leave a triangle with one side missing, any of the two rings may form.
+        self.chance.shuffle(left)
+        left.sort(key=lambda n: self._intact(self.seats[n].ring), reverse=True)
+        while left:
+            group: list[str] = []
+            for node in left:
+                if self.network.whole([*group, node]):
+                    group.append(node)
+            left = [n for n in left if n not in group]
+            self._settle(tuple(n.name for n in self.cluster.nodes if n.name in group))
+
+    def _settle(self, nodes: tuple[str, ...]) -> None:
+        rings = {id(self.seats[n].ring): self.seats[n].ring for n in nodes}
+        first = next(iter(rings.values()))
+        if len(rings) == 1 and first.nodes == nodes and len(self._sitting(first)) == len(nodes):
+            if not first.open:
+                self._mend(first)
+            return
+        seq = max(self.machines[n].ring_seq for n in nodes) + 4
+        ring = _Ring(seq, nodes)
+        self.story.tell("corosync", f"ring {seq}: {' '.join(nodes)}")
+        for old in rings.values():
+            self._cross([self.seats[n] for n in nodes if self.seats[n].ring is old], ring)
+        own = frozenset(p for n in nodes for p in self.seats[n].processes if p[0] == n)
+        ring.log.append(_Lists(own))
+        self._recount(nodes)
+        for node in nodes:
+            seat = self.seats[node]
+            seat.machine.ring_seq = seq
+            seat.machine.soon(0.0002, 0.02, partial(self._deliver, seat, ring, 1))
+            seat.machine.soon(0.0002, 0.02, partial(self._order, seat))
+
+    def _mend(self, ring: _Ring) -> None:
+        """Whatever it was is over before anyone noticed: what is missing is sent again."""
+        ring.open = True
+        for seat in self._sitting(ring):
+            seat.limit = None
+            seat.machine.soon(0.0002, 0.003, partial(self._deliver, seat, ring, len(ring.log)))
+            seat.machine.soon(0.0002, 0.003, partial(self._order, seat))
+
+    def _cross(self, together: list[_Seat], ring: _Ring) -> None:
+        """Take ``together``, which were in one ring, to the new one: first all get what any of them got."""
+        old = together[0].ring
+        old.open = False
+        upto = max(max(s.position, s.limit if s.limit is not None else len(old.log)) for s in together)
+        names = {s.machine.name for s in together}
+        for seat in together:
+            seat.limit = None
+            self._deliver(seat, old, upto)
+            if seat.unsent and self.chance.random() < 0.2:
+                seat.unsent = [i for i in seat.unsent if not isinstance(i, _Said)]
+            seat.ring, seat.position = ring, 0
+            stay = frozenset(p for p in seat.processes if p[0] in names)
+            # CPG tells of the lost processes first; the ring's own number comes in a second callback.
+            if stay != seat.processes:
+                self._processes(seat, old.seq, stay)
+            self._processes(seat, ring.seq, stay)
+
+    def _recount(self, nodes: tuple[str, ...]) -> None:
+        """votequorum: a majority, and wait_for_all fulfilled, once for each start of corosync."""
+        seats = [self.seats[n] for n in nodes]
+        majority = 2 * len(nodes) > len(self.cluster.nodes)
+        everyone = len(nodes) == len(self.cluster.nodes)
+        if majority and (everyone or any(not s.waits_for_all for s in seats)):
+            for seat in seats:
+                seat.waits_for_all = False
+        for seat in seats:
+            quorate = majority and not seat.waits_for_all
+            if quorate != seat.quorate:
+                seat.quorate = quorate
+                self._tell_quorum(seat)
+
+    def _tell_quorum(self, seat: _Seat) -> None:
+        seat.machine.soon(0.0002, 0.03, partial(self._say_quorum, seat, seat.listener))
+
+    def _say_quorum(self, seat: _Seat, listener: Listener | None) -> None:
+        if listener is not None and seat.listener is listener and not listener.ended:
+            listener.quorum(seat.quorate)
