@@ -21,7 +21,8 @@ MAX_SIZE_MIB = 1024 * 1024
 # Debian policy 5.6.1; a suite and a folder name are held to what cannot be taken for an option or a path.
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_LISTS = ("packages", "overlays", "before_packages", "after_packages")
+_UNIT = re.compile(r"[\w@.:-]+\.(service|socket|timer|mount|automount|path|target)")
+_LISTS = ("packages", "overlays", "enable", "mask", "before_packages", "after_packages")
 
 
 class SpecError(InputError):
@@ -36,7 +37,7 @@ class SpecError(InputError):
 class Spec:
     """One image, with all that it extends merged in.
 
-    ``packages`` is sorted. ``overlays`` are names of folders below ``overlays/``, later ones laid
+    ``packages`` is sorted. ``enable`` and ``mask`` are systemd units. ``overlays`` are names of folders below ``overlays/``, later ones laid
     over earlier ones. ``before_packages`` and ``after_packages`` are the *texts* of shell scripts.
     """
 
@@ -46,6 +47,8 @@ class Spec:
     security_mirror: str | None
     size_mib: int
     packages: tuple[str, ...]
+    enable: tuple[str, ...]
+    mask: tuple[str, ...]
     overlays: tuple[str, ...]
     before_packages: tuple[str, ...]
     after_packages: tuple[str, ...]
@@ -78,6 +81,8 @@ _SCHEMA = vol.Schema(
         ),
         "packages": [_expect("the name of a Debian package", _matches(_PACKAGE))],
         "overlays": [_expect("the name of a folder in overlays/", _matches(_NAME))],
+        "enable": [_expect("the name of a systemd unit", _matches(_UNIT))],
+        "mask": [_expect("the name of a systemd unit", _matches(_UNIT))],
         "before_packages": [_SCRIPT],
         "after_packages": [_SCRIPT],
     }
@@ -121,6 +126,8 @@ def load(name: str, project: Path) -> Spec:
         security_mirror=merged.get("security_mirror"),
         size_mib=merged["size_mib"],
         packages=tuple(sorted(set(merged["packages"]))),
+        enable=tuple(merged.get("enable", [])),
+        mask=tuple(merged.get("mask", [])),
         overlays=tuple(dict.fromkeys(merged.get("overlays", []))),
         before_packages=_texts(project, merged.get("before_packages", [])),
         after_packages=_texts(project, merged.get("after_packages", [])),
@@ -128,9 +135,10 @@ def load(name: str, project: Path) -> Spec:
 
 
 def layer_inputs(spec: Spec) -> dict[str, Any]:
-    """What decides the packages layer of ``spec``: everything but its name, overlays and size."""
+    """What decides the packages layer of ``spec``: all that mmdebstrap is told."""
     values = dataclasses.asdict(spec)
-    return {key: values[key] for key in values if key not in ("name", "overlays", "size_mib")}
+    later = ("name", "overlays", "enable", "mask", "size_mib")
+    return {key: value for key, value in values.items() if key not in later}
 
 
 def _texts(project: Path, scripts: list[str]) -> tuple[str, ...]:

@@ -140,18 +140,19 @@ def _groups(raw: Raw) -> Iterator[Problem]:
             )
 
 
-def _resources(raw: Raw, kind: str) -> Iterator[tuple[Path, int, Raw]]:
-    """(path, number of the group, resource) of every readable resource of this kind."""
+def _resources(raw: Raw, kind: str) -> Iterator[tuple[Path, list[Raw | None], Raw]]:
+    """(path, what stands before it in its group, resource) of every readable resource of this kind."""
     for i, group in enumerate(raw.get("group", [])):
-        for j, resource in enumerate((group or {}).get("resources", [])):
+        resources = (group or {}).get("resources", [])
+        for j, resource in enumerate(resources):
             if resource is not None and kind in resource:
-                yield ("group", i, "resources", j), i, resource
+                yield ("group", i, "resources", j), resources[:j], resource
 
 
 def _drbd_roles(raw: Raw) -> Iterator[Problem]:
     defined = raw.get("drbd", {})
     used: set[str] = set()
-    for path, _group, resource in _resources(raw, "drbd"):
+    for path, _before, resource in _resources(raw, "drbd"):
         name = resource["drbd"]
         if name not in defined:
             there = " or ".join(defined) or f"a table [drbd.{name}]"
@@ -169,7 +170,7 @@ def _filesystems(raw: Raw) -> Iterator[Problem]:
     disks = {drbd.get("disk"): name for name, drbd in raw.get("drbd", {}).items()}
     targets: set[str] = set()
     devices: set[str] = set()
-    for path, group, resource in _resources(raw, "filesystem"):
+    for path, before, resource in _resources(raw, "filesystem"):
         target, device = resource["filesystem"], resource.get("device")
         if target in targets:
             yield (
@@ -185,7 +186,6 @@ def _filesystems(raw: Raw) -> Iterator[Problem]:
         if device in disks:
             text = f'expected "drbd:{disks[device]}": that disk belongs to drbd.{disks[device]}'
             yield (*path, "device"), f"found {shown(device)}, {text}"
-        before = raw["group"][group]["resources"][: path[-1]]
         name = device.removeprefix("drbd:")
         if name != device and None not in before and {"drbd": name} not in before:
             text = f'expected {{ drbd = "{name}" }} to stand before it in the same group'
@@ -194,7 +194,7 @@ def _filesystems(raw: Raw) -> Iterator[Problem]:
 
 def _services(raw: Raw) -> Iterator[Problem]:
     units: set[str] = set()
-    for path, _group, resource in _resources(raw, "service"):
+    for path, _before, resource in _resources(raw, "service"):
         unit = resource["service"]
         if unit in units:
             yield (*path, "service"), f"found {shown(unit)} again, expected it in one group only, once"
@@ -209,7 +209,7 @@ def _addresses(raw: Raw) -> Iterator[Problem]:
         for i, text in enumerate(node.get("links", []), start=1)
         if text is not None
     }
-    for path, _group, resource in _resources(raw, "address"):
+    for path, _before, resource in _resources(raw, "address"):
         text = resource["address"]
         address = ip_interface(text)
         where = (*path, "address")

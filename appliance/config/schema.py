@@ -28,19 +28,18 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
 HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 # Mounting over one of these would take the machine's own files away from it.
-SYSTEM_FOLDERS = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib64 /proc /root /run /sbin /sys /tmp /usr /var".split()
-)
+_TOP_FOLDERS = "bin boot dev etc home lib lib64 proc root run sbin sys tmp usr var"
+SYSTEM_FOLDERS = frozenset({"/", *(f"/{name}" for name in _TOP_FOLDERS.split())})
 
 FILESYSTEM_TYPES = ("ext4",)
 PROBES = ("mysql",)
 
 
-class Unknown(vol.Invalid):  # type: ignore[misc]
+class Unknown(vol.Invalid):
     """A key that does not exist; its message is complete."""
 
 
-class Missing(vol.Invalid):  # type: ignore[misc]
+class Missing(vol.Invalid):
     """A key that has to be there and is not."""
 
 
@@ -66,11 +65,16 @@ def problems(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
-    """A copy of ``raw`` that lacks what stands at ``paths``; in arrays None stands there instead."""
+    """A copy of ``raw`` that lacks what stands at ``paths``.
+
+    None stands there instead in arrays, an empty table for a node or a DRBD resource: the thing exists,
+    though nothing is known about it.
+    """
 
     def copied(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
-            return {k: copied(v, (*path, k)) for k, v in value.items() if (*path, k) not in paths}
+            kept = {k: copied(v, (*path, k)) for k, v in value.items() if (*path, k) not in paths}
+            return {k: kept.get(k, {}) for k in value} if path in (("node",), ("drbd",)) else kept
         if isinstance(value, list):
             return [None if (*path, i) in paths else copied(v, (*path, i)) for i, v in enumerate(value)]
         return value
@@ -80,7 +84,7 @@ def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
-    path: Path = tuple(error.path)
+    path: Path = tuple(key if isinstance(key, int) else str(key) for key in error.path)
     if isinstance(error, Unknown):
         return path, error.msg
     if isinstance(error, Missing):
@@ -183,9 +187,13 @@ def _text(what: str, pattern: str) -> Check:
 
 
 def _number(low: float, high: float, unit: str, *, whole: bool = True) -> Check:
-    kinds: tuple[type, ...] = (int,) if whole else (int, float)
     what = f"a {'whole ' if whole else ''}number from {low} to {high}{unit and ' ' + unit}"
-    return _value(what, lambda v: isinstance(v, kinds) and not isinstance(v, bool) and low <= v <= high)
+
+    def test(value: Any) -> bool:
+        kind_fits = isinstance(value, int) or (isinstance(value, float) and not whole)
+        return kind_fits and not isinstance(value, bool) and low <= value <= high
+
+    return _value(what, test)
 
 
 def _word(*words: str) -> Check:

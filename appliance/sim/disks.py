@@ -78,6 +78,8 @@ class Pair:
         self.promoted: Callable[[str], None] = lambda _node: None
         self._sessions = count(1)
         self._generations = count(1)
+        self._promoting: dict[str, Action] = {}
+        self._connecting = False
         for machine in machines:
             machine.on_halt.append(partial(self._halt, machine.name))
 
@@ -158,8 +160,6 @@ class Pair:
         else:
             done("Need access to UpToDate data")
 
-    _promoting: dict[str, Action]
-
     def demote(self, node: str) -> str | None:
         side = self.sides[node]
         if side.in_flight:
@@ -184,3 +184,165 @@ class Pair:
         again = self._promoting.pop(node, None)
         if again is not None:
             again()
+
+    # Writes -----------------------------------------------------------------------------------------
+
+    def write(self, node: str, write: int, acknowledge: Action) -> None:
+        """A client's write: ``acknowledge`` is called once it is where protocol C wants it."""
+        side = self.sides[node]
+        side.disk_md.writes.add(write)
+        side.in_flight.append((write, acknowledge))
+        side.machine.soon(0.001, 0.004, partial(self._send, side, write))
+
+    def _send(self, side: Side, write: int) -> None:
+        peer = self.peer(side)
+        if not side.connected:
+            self._complete_all(side)
+        elif self._reachable() and peer.session == side.session:
+            peer.disk_md.writes.add(write)
+            side.machine.soon(0.001, 0.004, partial(self._complete, side, write))
+
+    def _complete(self, side: Side, write: int) -> None:
+        if not side.frozen:
+            for entry in [e for e in side.in_flight if e[0] == write]:
+                side.in_flight.remove(entry)
+                entry[1]()
+
+    def _complete_all(self, side: Side) -> None:
+        if not side.frozen:
+            done, side.in_flight = side.in_flight, []
+            for _write, acknowledge in done:
+                acknowledge()
+
+    def _thaw(self, side: Side) -> None:
+        if side.frozen:
+            self.story.tell(side.name, f"{self.name}: I/O goes on")
+        side.frozen = side.new_generation_due = False
+        self._complete_all(side)
+
+    # The connection ---------------------------------------------------------------------------------
+
+    def reach(self) -> None:
+        """Call whenever a cable, power, or what the kernel wants of the connection has changed."""
+        sides = tuple(self.sides.values())
+        for side in sides:
+            if side.connected and not (self._reachable() and self.peer(side).session == side.session):
+                times = (0.01, 0.2) if self._reachable() else LOSS_S
+                side.machine.soon(*times, partial(self._lose, side, side.session))
+        if not self._connecting and self._both_call():
+            self._connecting = True
+            sides[0].machine.clock.after(self.chance.uniform(*CONNECT_S), self._connect)
+
+    def _reachable(self) -> bool:
+        first, second = self.sides.values()
+        running = all(s.machine.running and s.up for s in (first, second))
+        return running and self.network.joins(self.link, first.name, second.name)
+
+    def _both_call(self) -> bool:
+        return self._reachable() and all(s.connection == "WFConnection" for s in self.sides.values())
+
+    def _connect(self) -> None:
+        self._connecting = False
+        if self._both_call():
+            self._meet(*self.sides.values())
+
+    def _meet(self, first: Side, second: Side) -> None:
+        outcome = compare(
+            first.disk_md, second.disk_md, crashed=(first.crashed_primary, second.crashed_primary)
+        )
+        # A consistent disk is the source for an inconsistent one, whatever the identifiers say.
+        if (first.disk == "Inconsistent") != (second.disk == "Inconsistent"):
+            outcome = Meeting.TARGET if first.disk == "Inconsistent" else Meeting.SOURCE
+        source, target = (second, first) if outcome is Meeting.TARGET else (first, second)
+        if outcome is Meeting.SPLIT_BRAIN or (source.role == target.role == "Primary"):
+            self._refuse(outcome.value if outcome is Meeting.SPLIT_BRAIN else "two primaries", first, second)
+        elif outcome is not Meeting.EQUAL and target.role == "Primary":
+            self._refuse("would become SyncTarget, but is Primary", target)
+        else:
+            self._join(source, target, resync=outcome is not Meeting.EQUAL)
+
+    def _refuse(self, why: str, *sides: Side) -> None:
+        for side in sides:
+            self.story.tell(side.name, f"{self.name}: {why}, StandAlone")
+            side.connection = "StandAlone"
+            self._settle(side)
+
+    def _join(self, source: Side, target: Side, *, resync: bool) -> None:
+        session = next(self._sessions)
+        for side in (source, target):
+            side.session = session
+            if side.disk in ("Consistent", "Outdated"):
+                side.disk = "UpToDate"
+        if resync:
+            sync = next(self._generations)
+            target.disk_md.history |= {target.disk_md.current, target.disk_md.bitmap}
+            source.disk_md.history |= {source.disk_md.bitmap}
+            target.disk_md.current, target.disk_md.bitmap = sync, 0
+            source.disk_md.bitmap = sync
+            # Some of the blocks are old and some are new from here on.
+            target.disk_md.writes.clear()
+            target.disk = "Inconsistent"
+            source.machine.soon(*RESYNC_S, partial(self._finish, source, target, session))
+        else:
+            self._equal(source, target)
+        source.connection = "SyncSource" if resync else "Connected"
+        target.connection = "SyncTarget" if resync else "Connected"
+        source.peer_disk, target.peer_disk = target.disk, source.disk
+        self.story.tell(source.name, f"{self.name}: {source.connection}, {source.disk}/{target.disk}")
+        for side in (source, target):
+            self.peer(side).disk_md.writes.update(write for write, _acknowledge in side.in_flight)
+            self._thaw(side)
+            self._settle(side)
+            again = self._promoting.pop(side.name, None)
+            if again is not None:
+                again()
+
+    @staticmethod
+    def _equal(*sides: Side) -> None:
+        for side in sides:
+            side.disk_md.bitmap, side.crashed_primary = 0, False
+
+    def _finish(self, source: Side, target: Side, session: int) -> None:
+        if not source.session == target.session == session:
+            return
+        if not self._reachable():
+            source.machine.after(0.5, partial(self._finish, source, target, session))
+            return
+        target.disk_md.same_as(source.disk_md)
+        for side in (source, target):
+            side.disk = side.peer_disk = "UpToDate"
+            side.connection = "Connected"
+            side.crashed_primary = False
+            self._settle(side)
+        self.story.tell(source.name, f"{self.name}: resync done")
+
+    def _lose(self, side: Side, session: int) -> None:
+        if side.session != session or (self._reachable() and self.peer(side).session == session):
+            return
+        side.session, side.connection = None, "WFConnection"
+        if at_least(side.peer_disk, "DUnknown"):
+            side.peer_disk = "DUnknown"
+        if side.role == "Primary" and side.peer_disk == "DUnknown":
+            self.story.tell(side.name, f"{self.name}: connection lost, I/O is frozen")
+            side.frozen = side.new_generation_due = True
+            self._settle(side)
+            self.asks(side.name)
+        else:
+            self._complete_all(side)
+            self._settle(side)
+        self.reach()
+
+    def _halt(self, node: str) -> None:
+        self._promoting.pop(node, None)
+        old = self.sides[node]
+        old.session = None
+        self.sides[node] = Side(old.machine, old.disk_md)
+
+    def _settle(self, side: Side) -> None:
+        """Write the state into the metadata, as after every state change (drbd_state.c), and tell of it."""
+        md = side.disk_md
+        md.consistent = at_least(side.disk, "Outdated")
+        md.was_up_to_date = at_least(side.disk, "Consistent")
+        md.peer_outdated = side.peer_disk in ("Inconsistent", "Outdated")
+        md.primary = side.role == "Primary" or side.crashed_primary
+        self.changed(side.name)

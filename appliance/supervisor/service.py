@@ -8,6 +8,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Message
 from appliance.decide.steps import Start, Step, Stop, lane
 from appliance.decide.view import DrbdReport, Record, State
-from appliance.drivers.drbd import DrbdStatus, EventStream
+from appliance.drivers.drbd import EventStream
+from appliance.drivers.drbd_status import DrbdStatus
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
 from appliance.drivers.watchdog import Watchdog
@@ -115,11 +117,11 @@ class SupervisorService:
             self._watch_drbd(self._drbd_events)
         self._unseen = {group.name for group in self.cluster.groups}
         for group in self.cluster.groups:
-            self.lanes.put(group.name, lambda name=group.name: self._first_look(name))
+            self.lanes.put(group.name, partial(self._first_look, group.name))
             for index, resource in enumerate(group.resources):
                 driver = self.executor.driver(group.name, index)
                 if isinstance(resource, Service) and isinstance(driver, ServiceDriver):
-                    driver.watch(lambda name=group.name: self._observe(name))
+                    driver.watch(partial(self._observe, group.name))
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
@@ -226,7 +228,7 @@ class SupervisorService:
     def _progress(self) -> bool:
         for name, report in self.core.local.drbd.items():
             if report.connection.startswith(("Sync", "PausedSync", "Verify")):
-                self.lanes.put(f"drbd:{name}", lambda name=name: self._read_drbd(name))
+                self.lanes.put(f"drbd:{name}", partial(self._read_drbd, name))
         return True
 
     def _read_drbd(self, name: str) -> Callable[[], None]:
@@ -255,7 +257,7 @@ class SupervisorService:
         unsure = status.disk == "Inconsistent" and name not in self.core.view.record.current
         if unsure and name not in self._fresh:
             # Reads the metadata, so not here. A disk that once was fresh stays so until data comes to it.
-            self.lanes.put(f"drbd:{name}", lambda: self._read_freshness(name))
+            self.lanes.put(f"drbd:{name}", partial(self._read_freshness, name))
         if not unsure:
             self._fresh.discard(name)
         self.core.on_drbd(name, _report(status, fresh=name in self._fresh))
