@@ -12,12 +12,12 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from appliance.build import bootstrap, folders, layers, package, rootfs, spec, tools
+from appliance.build import bootstrap, folders, layers, package, rootfs, spec, tools, units
 from appliance.build.progress import SILENT, Progress
 from appliance.build.requirements import require_bootstrap, require_programs, require_space
 from appliance.build.rootfs import Entry, Index
@@ -59,6 +59,7 @@ class _Plan:
     spec: spec.Spec
     files: dict[str, bytes]
     overlays: tuple[tuple[Entry, ...], ...]
+    links: tuple[Entry, ...]
     layer: Path
     inputs: str
 
@@ -80,14 +81,13 @@ def build(name: str, progress: Progress, *, compress: bool = False, refresh: boo
     updates: a cached layer stays as it is otherwise.
     """
     plan = _plan(name)
-    image = current(name)
-    if image is None or refresh or _inputs_of(image) != plan.inputs:
+    made = False
+    image = _is_current(plan)
+    if image is None or refresh:
         _check_host(plan, refresh)
-        with layers.locked(folders.cache_folder() / ".image.lock", progress):
-            image = _build(plan, progress, refresh)
-            made = True
-    else:
-        made = False
+        programs = tools.ensure(progress)
+        with layers.locked(_lock_of(name), progress):
+            image, made = _build(plan, programs, progress, refresh)
     if compress and image.compressed is None:
         image = _compress(image, progress)
     return image, made
@@ -103,8 +103,7 @@ def list_images() -> list[tuple[str, Image | None, bool]]:
     """Each image that ``images/`` describes: its name, its newest build, and whether that is up to date."""
     listed = []
     for name in spec.names(folders.project_folder()):
-        image = current(name)
-        listed.append((name, image, image is not None and _inputs_of(image) == _plan(name).inputs))
+        listed.append((name, current(name), _is_current(_plan(name)) is not None))
     return listed
 
 
@@ -119,10 +118,11 @@ def _plan(name: str) -> _Plan:
         **spec.layer_inputs(wanted),
     }
     layer = folders.cache_folder() / f"packages-{layers.key_of(layer_inputs)}"
+    brought = [entry for overlay in overlays for entry in overlay]
+    links = tuple(units.unit_entries(wanted.enable, wanted.mask, brought))
     described = [
         [entry.path, entry.mode, entry.link, hashlib.sha256(entry.content or b"").hexdigest()]
-        for overlay in overlays
-        for entry in overlay
+        for entry in (*brought, *links)
     ]
     inputs = {
         "layer": layer.name,
@@ -131,7 +131,7 @@ def _plan(name: str) -> _Plan:
         "size_mib": wanted.size_mib,
         "name": name,
     }
-    return _Plan(wanted, files, overlays, layer, layers.key_of(inputs))
+    return _Plan(wanted, files, overlays, links, layer, layers.key_of(inputs))
 
 
 def _check_host(plan: _Plan, refresh: bool) -> None:
@@ -144,14 +144,16 @@ def _check_host(plan: _Plan, refresh: bool) -> None:
     require_space(folders.build_folder(), needed, f"building the image {plan.spec.name}")
 
 
-def _build(plan: _Plan, progress: Progress, refresh: bool) -> Image:
-    programs = tools.ensure(progress)
+def _build(plan: _Plan, programs: tools.Tools, progress: Progress, refresh: bool) -> tuple[Image, bool]:
+    """Make the image of ``plan`` and its layer, each unless it is there; says whether the image was made."""
     layer = _packages(plan, progress, refresh)
     index = Index.from_json((layer / "index.json").read_text())
     content = json.loads((layer / layers.SUMS).read_text())["root.tar"]["sha256"]
     key = layers.key_of({"inputs": plan.inputs, "packages": content})
     folder = folders.build_folder() / "images" / ".store" / f"{plan.spec.name}-{key}"
-    if _read(folder) is None:
+    made = _read(folder) is None
+    if made:
+        layers.sweep(folder.parent, f"{plan.spec.name}-")
         with layers.atomic_folder(folder) as making:
             _make(plan, programs, layer, index, key, making, progress)
     _point_to(folder, plan.spec.name)
@@ -159,7 +161,7 @@ def _build(plan: _Plan, progress: Progress, refresh: bool) -> Image:
     image = _read(folder)
     if image is None:
         raise PairkeepError(f"{folder} vanished while it was built")
-    return image
+    return image, made
 
 
 def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
@@ -182,9 +184,11 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
             index = rootfs.index_tar(folder / "root.tar", wanted)
             (folder / "index.json").write_text(index.to_json())
 
-    if refresh:
-        layers.remove(plan.layer)
-    layers.ensure(plan.layer, make, progress, what=f"packages layer of {plan.spec.name}")
+    # Images with the same packages share a layer, so it has a lock of its own.
+    with layers.locked(plan.layer.with_name(f".{plan.layer.name}.lock"), progress):
+        if refresh:
+            layers.remove(plan.layer)
+        layers.ensure(plan.layer, make, progress, what=f"packages layer of {plan.spec.name}")
     return plan.layer
 
 
@@ -202,9 +206,8 @@ def _make(
     with progress.phase("pairkeep's own package"):
         ours = package.build(plan.files, programs, folder, index.epoch)
     with progress.phase(f"root file system of {plan.spec.name}"):
-        entries = rootfs.merge(
-            [ours.entries, package.database_entries(ours, status), *plan.overlays, _FIXED], index
-        )
+        ours_in_database = package.database_entries(ours, status)
+        entries = rootfs.merge([ours.entries, ours_in_database, *plan.overlays, plan.links, _FIXED], index)
         packed = folder / "root.tar"
         rootfs.compose(layer / "root.tar", index, entries, packed)
         _make_disk(programs, packed, folder / "root.raw", plan.spec.size_mib, key, index.epoch)
@@ -273,8 +276,16 @@ def _read(folder: Path) -> Image | None:
         return None
 
 
-def _inputs_of(image: Image) -> Any:
-    return json.loads((image.folder / "manifest.json").read_text())["inputs"]
+def _is_current(plan: _Plan) -> Image | None:
+    """The image of ``plan``, if it is there and made of just what the plan says; None otherwise."""
+    image = current(plan.spec.name)
+    if image is None or json.loads((image.folder / "manifest.json").read_text())["inputs"] != plan.inputs:
+        return None
+    return image
+
+
+def _lock_of(name: str) -> Path:
+    return folders.build_folder() / "images" / f".{name}.lock"
 
 
 def _point_to(folder: Path, name: str) -> None:
@@ -287,9 +298,15 @@ def _point_to(folder: Path, name: str) -> None:
 
 
 def _forget_old(name: str, newest: Path) -> None:
-    """Remove all but the newest KEPT older images of ``name``."""
-    store = newest.parent
-    older = [path for path in store.glob(f"{name}-*") if path != newest and (path / "manifest.json").exists()]
+    """Remove all but the newest KEPT older images of ``name``, and layers of it that none of these uses."""
+    older = [path for path in newest.parent.glob(f"{name}-*") if path != newest and _read(path) is not None]
     older.sort(key=lambda path: (path / "manifest.json").stat().st_mtime, reverse=True)
+    gone = {_layer_of(path) for path in older[KEPT:]}
     for path in older[KEPT:]:
         layers.remove(path)
+    for layer in gone - {_layer_of(path) for path in newest.parent.glob("[!.]*")}:
+        layers.remove(folders.cache_folder() / layer)
+
+
+def _layer_of(folder: Path) -> str:
+    return str(json.loads((folder / "manifest.json").read_text())["layer"])

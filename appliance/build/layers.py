@@ -60,6 +60,13 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove what ``atomic_folder`` left of builds that were killed; call with their lock held."""
+    for left in folder.glob(f".{prefix}*.*"):
+        if left.is_dir():
+            remove(left)
+
+
 def record_sums(folder: Path) -> None:
     """Write SUMS of all regular files directly in ``folder``."""
     sums = {
@@ -96,6 +103,7 @@ def ensure(folder: Path, make: Callable[[Path], None], progress: Progress, *, wh
         if why is None:
             return False
         progress.note(f"the cached {what} is damaged ({why}): making it again")
+    sweep(folder.parent, folder.name)
     with atomic_folder(folder) as making:
         make(making)
         record_sums(making)

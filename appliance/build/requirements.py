@@ -53,8 +53,13 @@ def _has_range(file: Path) -> bool:
 
 
 def require_space(folder: Path, needed_mib: int, purpose: str) -> None:
-    """Raise InputError unless the file system that ``folder`` is (or will be) on has ``needed_mib`` free."""
+    """Raise InputError unless ``folder`` (or where it will be) is writable and has ``needed_mib`` free."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"{purpose} needs to write to {existing}, and this user may not",
+            hint="set PAIRKEEP_BUILD to a folder of your own",
+        )
     free_mib = shutil.disk_usage(existing).free // (1024 * 1024)
     if free_mib < needed_mib:
         raise InputError(

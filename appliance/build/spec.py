@@ -37,8 +37,9 @@ class SpecError(InputError):
 class Spec:
     """One image, with all that it extends merged in.
 
-    ``packages`` is sorted. ``enable`` and ``mask`` are systemd units. ``overlays`` are names of folders below ``overlays/``, later ones laid
-    over earlier ones. ``before_packages`` and ``after_packages`` are the *texts* of shell scripts.
+    ``packages`` is sorted. ``enable`` and ``mask`` are systemd units. ``overlays`` are names of folders
+    below ``overlays/``, later ones laid over earlier ones. ``before_packages`` and ``after_packages``
+    are the *texts* of shell scripts.
     """
 
     name: str

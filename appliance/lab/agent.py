@@ -93,12 +93,12 @@ class Agent:
         """One command's answer. Raises AgentError, or AgentSilent after ``timeout_s``."""
         try:
             async with asyncio.timeout(timeout_s), self._lock:
-                await self._ready()
+                reader, writer = await self._ready()
                 # Whoever gives up half-way leaves an answer behind; the next caller skips it by a sync.
                 self._in_step = False
-                self._send({"execute": command, "arguments": dict(arguments or {})})
+                _send(writer, {"execute": command, "arguments": dict(arguments or {})})
                 try:
-                    answer = await self._read(None)
+                    answer = await self._read(reader, None)
                 except AgentError:
                     self._in_step = True
                     raise
@@ -135,28 +135,30 @@ class Agent:
                     await self.call("guest-exec", kill, timeout_s=2)
             raise AgentSilent(f"{argv[0]} on {self._name} has not ended after {timeout_s:g} s") from error
 
-    async def _ready(self) -> None:
+    async def _ready(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection on which the next answer is that to the next command."""
         if self._streams is None or self._streams[0].at_eof():
             self._streams = await asyncio.open_unix_connection(self._path, limit=_LINE_LIMIT)
             self._in_step = False
+        reader, writer = self._streams
         if not self._in_step:
             number = next(self._numbers)
             # The leading 0xFF makes the agent forget half a command that may stand before it.
-            self._streams[1].write(b"\xff")
-            self._send({"execute": "guest-sync-delimited", "arguments": {"id": number}})
-            await self._read(number)
+            writer.write(b"\xff")
+            _send(writer, {"execute": "guest-sync-delimited", "arguments": {"id": number}})
+            await self._read(reader, number)
             self._in_step = True
+        return reader, writer
 
-    def _send(self, message: Mapping[str, object]) -> None:
-        assert self._streams is not None  # _ready came first
-        self._streams[1].write(json.dumps(message).encode() + b"\n")
-
-    async def _read(self, sync_id: int | None) -> Any:
-        assert self._streams is not None
+    async def _read(self, reader: asyncio.StreamReader, sync_id: int | None) -> Any:
         while True:
-            line = await self._streams[0].readline()
+            line = await reader.readline()
             if not line:
                 self.close()
                 raise EOFError
             if (answer := parse_answer(line, sync_id)) is not None:
                 return answer
+
+
+def _send(writer: asyncio.StreamWriter, message: Mapping[str, object]) -> None:
+    writer.write(json.dumps(message).encode() + b"\n")

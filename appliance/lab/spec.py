@@ -124,7 +124,8 @@ class Topology:
 
     @classmethod
     def loads(cls, text: str) -> Topology:
-        return _CONVERTER.structure(json.loads(text), cls)
+        found: Topology = _CONVERTER.structure(json.loads(text), cls)
+        return found
 
 
 def _converter() -> Any:

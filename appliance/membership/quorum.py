@@ -1,61 +1,61 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""corosync's word on whether this node belongs to a majority (quorum_overview(3))."""
+"""corosync's own word on whether this node's ring is a majority (quorum_overview(3), votequorum(5))."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from ctypes import CFUNCTYPE, POINTER, c_int, c_uint, c_uint32
+from typing import Any
 
-from appliance.membership.cs import CS_DISPATCH_ALL, MembershipLost, check, file_descriptor
+from appliance.membership.library import (
+    TRACK_CHANGES,
+    TRACK_CURRENT,
+    Connection,
+    Handle,
+    MembershipLost,
+    RingId,
+)
 
-CS_TRACK_CURRENT_AND_CHANGES = 0x01 | 0x02  # corosync/corotypes.h
+# corosync/quorum.h: the model whose notification carries the whole ring id
+MODEL_V1 = 1
+QUORUM_SET = 1
 
-_Notify = ctypes.CFUNCTYPE(
-    None, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint32, ctypes.POINTER(ctypes.c_uint32)
+_Notify = CFUNCTYPE(None, Handle, c_uint32, RingId, c_uint32, POINTER(c_uint32))
+_NodeList = CFUNCTYPE(
+    None,
+    Handle,
+    RingId,
+    c_uint32,
+    POINTER(c_uint32),
+    c_uint32,
+    POINTER(c_uint32),
+    c_uint32,
+    POINTER(c_uint32),
 )
 
 
-class _Callbacks(ctypes.Structure):
-    _fields_ = (("notify", _Notify),)
+class _ModelV1(ctypes.Structure):
+    _fields_ = (("model", c_int), ("quorum_notify", _Notify), ("nodelist_notify", _NodeList))
 
 
-class Quorum:
-    """``on_change(quorate)`` is called from `dispatch`, first with the state at the beginning."""
+class Quorum(Connection):
+    """``on_change(quorate, ring number, node ids)``: at the first `dispatch` and after every change.
 
-    def __init__(self, on_change: Callable[[bool], None]) -> None:
-        self._on_change = on_change
-        self._failure: Exception | None = None
-        try:
-            self._library = ctypes.CDLL("libquorum.so.5")
-        except OSError as error:
-            raise MembershipLost(f"corosync's library cannot be loaded: {error}") from error
-        self._callbacks = _Callbacks(_Notify(self._notify))
-        self._handle = ctypes.c_uint64()
-        kind = ctypes.c_uint32()
-        check(
-            self._library.quorum_initialize(
-                ctypes.byref(self._handle), ctypes.byref(self._callbacks), ctypes.byref(kind)
-            ),
-            "quorum_initialize",
-        )
-        check(self._library.quorum_trackstart(self._handle, CS_TRACK_CURRENT_AND_CHANGES), "quorum_trackstart")
+    Raises MembershipLost when corosync does not run or counts no votes, Busy while it forms a ring.
+    """
 
-    def fileno(self) -> int:
-        return file_descriptor(self._library, "quorum_fd_get", self._handle)
+    def __init__(self, on_change: Callable[[bool, int, tuple[int, ...]], None]) -> None:
+        super().__init__("libquorum.so.5", "quorum")
 
-    def dispatch(self) -> None:
-        """Run the callbacks of all that has come. Raises MembershipLost when corosync is gone."""
-        code = self._library.quorum_dispatch(self._handle, CS_DISPATCH_ALL)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-        check(code, "quorum_dispatch")
+        def notify(_handle: int, quorate: int, ring: RingId, size: int, nodes: Any) -> None:
+            on_change(bool(quorate), ring.seq, tuple(nodes[i] for i in range(size)))
 
-    def close(self) -> None:
-        self._library.quorum_finalize(self._handle)
-
-    def _notify(self, _handle: int, quorate: int, _ring: int, _count: int, _members: object) -> None:
-        try:
-            self._on_change(bool(quorate))
-        except Exception as error:  # raised again by dispatch
-            self._failure = self._failure or error
+        # C keeps pointers into this as long as the connection lives. Lists of nodes are not asked for.
+        self._model = _ModelV1(MODEL_V1, self.guarded(_Notify, notify), _NodeList())
+        kind = c_uint32(0)
+        self.open("model_initialize", c_int(MODEL_V1), ctypes.byref(self._model), ctypes.byref(kind), None)
+        if kind.value != QUORUM_SET:
+            self.close()
+            raise MembershipLost("corosync counts no votes: quorum.provider is not set in corosync.conf")
+        self.call("trackstart", c_uint(TRACK_CURRENT | TRACK_CHANGES))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The files that other programs read, made from `cluster.toml`. Nobody edits them by hand."""
+"""The files that a node's programs read, made from `cluster.toml`."""
 
 from __future__ import annotations
 
@@ -7,65 +7,81 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+import jinja2
 
-from appliance.config.model import Cluster, Service
+from appliance.config.model import Cluster, IPAddress, Service
 
-_environment = Environment(
-    loader=PackageLoader("appliance.render"),
-    undefined=StrictUndefined,
+
+def endpoint(address: IPAddress, port: int) -> str:
+    """``address`` and ``port`` as drbd.conf(5) writes them after its address family."""
+    return f"ipv6 [{address}]:{port}" if address.version == 6 else f"ipv4 {address}:{port}"
+
+
+_templates = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
-    autoescape=False,  # noqa: S701 - configuration files, and every value was checked by config.load
+    autoescape=False,  # noqa: S701 (configuration files, not HTML; values have passed config.schema)
 )
+_templates.globals["endpoint"] = endpoint
 
 
-def _render(template: str, **values: object) -> str:
-    return _environment.get_template(template).render(**values)
+def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
+    """Absolute path -> text of every file that node ``node_name`` needs.
 
-
-def corosync_conf(cluster: Cluster) -> str:
-    return _render("corosync.conf.j2", cluster=cluster)
-
-
-def drbd_resource(cluster: Cluster, name: str) -> str:
-    return _render("drbd.res.j2", cluster=cluster, drbd=cluster.drbd_named(name))
-
-
-def render_all(cluster: Cluster, node: str) -> dict[Path, str]:
-    """Every file of node ``node`` with its text; paths are absolute."""
-    files = {Path("/etc/corosync/corosync.conf"): corosync_conf(cluster), Path("/etc/hosts"): hosts(cluster)}
-    if cluster.node(node).votes_only:
+    Files of DRBD and of services are for those that can run groups only.
+    """
+    files = {
+        Path("/etc/corosync/corosync.conf"): _text("corosync.conf", cluster=cluster),
+        Path("/etc/hosts"): _text("hosts", cluster=cluster),
+    }
+    if cluster.node(node_name).votes_only:
         return files
-    files[Path("/etc/drbd.d/global_common.conf")] = _render("global_common.conf.j2", cluster=cluster)
+    files[Path("/etc/drbd.d/global_common.conf")] = _text("global_common.conf")
     for drbd in cluster.drbd:
-        files[Path(f"/etc/drbd.d/{drbd.name}.res")] = drbd_resource(cluster, drbd.name)
+        path = Path(f"/etc/drbd.d/{drbd.name}.res")
+        files[path] = _text("resource.res", cluster=cluster, drbd=drbd)
     for group in cluster.groups:
         for resource in group.resources:
             if isinstance(resource, Service):
                 path = Path(f"/etc/systemd/system/{resource.unit}.d/50-pairkeep.conf")
-                files[path] = _render("service.conf.j2", group=group)
+                files[path] = _text("service.conf")
     return files
 
 
-def hosts(cluster: Cluster) -> str:
-    return _render("hosts.j2", cluster=cluster)
+def write(files: Mapping[Path, str], root: Path) -> tuple[Path, ...]:
+    """Put ``files`` below ``root``; returns those that were changed.
 
-
-def write(files: Mapping[Path, str], root: Path) -> list[Path]:
-    """Write below ``root`` what differs, each file whole or not at all; returns the paths that changed."""
-    changed = []
+    Each is replaced whole: after a power cut the old or the new one is there. One that has the wanted
+    text already is not touched.
+    """
+    changed: list[Path] = []
     for path, text in files.items():
-        target = root / path.relative_to("/")
-        if target.exists() and target.read_text() == text:
+        place = root / path.relative_to("/")
+        if place.is_file() and place.read_text() == text:
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh = target.with_name(f".{target.name}.new")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_name(f".{place.name}.new")
         with fresh.open("w") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        fresh.replace(target)
+        fresh.chmod(0o644)
+        fresh.replace(place)
+        _sync(place.parent)
         changed.append(path)
-    return changed
+    return tuple(changed)
+
+
+def _text(template: str, **values: object) -> str:
+    return _templates.get_template(f"{template}.j2").render(**values)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

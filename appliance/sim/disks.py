@@ -43,6 +43,7 @@ class Side:
     crashed_primary: bool = False
     session: int | None = None
     new_generation_due: bool = False
+    meetings: int = 0
     in_flight: list[tuple[int, Action]] = field(default_factory=list)
 
     @property
@@ -169,10 +170,11 @@ class Pair:
         self.reach()
         return None
 
-    def fence_answer(self, node: str, code: int) -> None:
-        """The handler has ended with ``code`` (drbd_nl.c, conn_try_outdate_peer)."""
+    def fence_answer(self, node: str, code: int, meetings: int) -> None:
+        """The handler, begun after so many ``meetings``, has ended (drbd_nl.c, conn_try_outdate_peer)."""
         side = self.sides[node]
-        if code in (4, 7) and side.up and not side.connected and at_least(side.peer_disk, "DUnknown"):
+        valid = code in (4, 7) and meetings == side.meetings
+        if valid and side.up and not side.connected and at_least(side.peer_disk, "DUnknown"):
             side.peer_disk = "Outdated"
             if side.disk == "Consistent":
                 side.disk = "UpToDate"
@@ -271,6 +273,7 @@ class Pair:
         session = next(self._sessions)
         for side in (source, target):
             side.session = session
+            side.meetings += 1
             if side.disk in ("Consistent", "Outdated"):
                 side.disk = "UpToDate"
         if resync:

@@ -36,6 +36,7 @@ class Machine:
         self.on_boot: list[Action] = []
         self.on_halt: list[Action] = []
         self.on_pause: list[Action] = []
+        self.resumed_at = float("-inf")
         self._lost_s = 0.0
         self._paused_at = 0.0
         self._waiting: list[tuple[float, int, Action]] = []
@@ -134,6 +135,7 @@ class Machine:
     def _resume_clock(self) -> None:
         self._lost_s += self.clock.now - self._paused_at
         self.paused = False
+        self.resumed_at = self.now()
 
     # Watchdog ---------------------------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class Resources:
         return "started" if resource.id in self.on else "stopped"
 
     def _primary(self, drbd: str) -> bool:
-        return self.pairs[drbd].sides[self.machine.name].role == "Primary"
+        side = self.pairs[drbd].sides.get(self.machine.name)
+        return side is not None and side.role == "Primary"
 
     def fail(self, resource: Resource) -> None:
         """A running service dies."""

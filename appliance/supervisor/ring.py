@@ -12,7 +12,7 @@ from gi.repository import GLib
 from appliance.config.model import Cluster
 from appliance.errors import PairkeepError
 from appliance.membership.cpg import Cpg
-from appliance.membership.cs import Busy
+from appliance.membership.library import Busy
 from appliance.membership.quorum import Quorum
 from appliance.supervisor.core import Core
 

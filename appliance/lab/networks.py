@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,16 @@ from appliance.lab.qemu import tap_name
 from appliance.lab.spec import Network, Topology
 
 TUN_DEVICE = Path("/dev/net/tun")
+
+
+def openable(device: Path) -> bool:
+    """Whether this user may open ``device``. Being root in a user namespace does not help with that."""
+    return os.access(device, os.R_OK | os.W_OK)
+
+
+def mac_address(network: int, number: int) -> str:
+    """The address of machine ``number``'s card in ``network``: both can be read off it."""
+    return f"52:54:00:09:{network:02x}:{number:02x}"
 
 
 def bridge_name(network: int) -> str:

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The pair as a topology: images built, tools found, accelerator chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from appliance.build import folders, image, tools
+from appliance.build.progress import Progress
+from appliance.errors import InputError
+from appliance.lab import accelerator, snapshots
+from appliance.lab.networks import TUN_DEVICE, mac_address, openable
+from appliance.lab.pair import ROLES, Role, answers
+from appliance.lab.spec import BootImage, Disk, MachineSpec, Network, Nic, Topology
+from appliance.run import run
+
+# Network 1 carries the service and the first heartbeat link, and clients are in it; network 2 carries
+# DRBD and the second heartbeat link.
+NETWORKS = (Network(1, "10.9.1.1/24"), Network(2))
+DATA_SERIAL = "data"
+
+
+def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> Topology:
+    """Two machines and a witness, each told at first boot what ``tell`` says of its role (None: nothing).
+
+    Builds the images and tools that are missing, and finds out which accelerator works. Raises
+    InputError when the host lacks something, before anything is changed.
+    """
+    if not openable(TUN_DEVICE):
+        raise InputError(
+            f"the lab needs {TUN_DEVICE}, and this user cannot open it",
+            hint="as root: modprobe tun; chmod 0666 /dev/net/tun (which is Debian's default)",
+        )
+    programs = tools.ensure(progress)
+    cache = folders.cache_folder()
+    images = {}
+    for name in sorted({role.image for role in ROLES}):
+        made = image.ensure(name, progress)
+        images[name] = snapshots.pin(BootImage(made.key, made.kernel, made.initrd, made.root), cache / "lab-images")
+    qemu = programs.qemu_argv()
+    choice = accelerator.choose(qemu, images[ROLES[0].image], cache, progress)
+    return Topology(
+        networks=NETWORKS,
+        machines=tuple(machine(role, tell(role)) for role in ROLES),
+        images=images,
+        accelerator=choice.accelerator,
+        qemu=qemu,
+        qemu_img=programs.argv("qemu-img"),
+        qemu_version=run([*qemu, "--version"]).stdout.splitlines()[0],
+    )
+
+
+def machine(role: Role, told: str | None) -> MachineSpec:
+    """The machine that plays ``role``."""
+    return MachineSpec(
+        name=role.name,
+        image=role.image,
+        memory_mib=role.memory_mib,
+        nics=tuple(Nic(net.number, mac_address(net.number, role.number)) for net in NETWORKS),
+        disks=(Disk(DATA_SERIAL, role.data_disk_mib),) if role.data_disk_mib else (),
+        answers=told,
+    )
