@@ -74,6 +74,17 @@ def ensure(name: str, progress: Progress = SILENT) -> Image:
     return build(name, progress)[0]
 
 
+def ensure_all(names: Sequence[str], progress: Progress = SILENT) -> dict[str, Image]:
+    """As ``ensure`` for several images, which are built at the same time."""
+    stale = [plan for plan in map(_plan, names) if _is_current(plan) is None]
+    for plan in stale:
+        _check_host(plan, refresh=False)
+    if stale:
+        tools.ensure(progress)
+    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+        return dict(zip(names, pool.map(lambda name: ensure(name, progress), names), strict=True))
+
+
 def build(name: str, progress: Progress, *, compress: bool = False, refresh: bool = False) -> tuple[Image, bool]:
     """As ``ensure``; says also whether a new image was made.
 
@@ -101,10 +112,8 @@ def current(name: str) -> Image | None:
 
 def list_images() -> list[tuple[str, Image | None, bool]]:
     """Each image that ``images/`` describes: its name, its newest build, and whether that is up to date."""
-    listed = []
-    for name in spec.names(folders.project_folder()):
-        listed.append((name, current(name), _is_current(_plan(name)) is not None))
-    return listed
+    names = spec.names(folders.project_folder())
+    return [(name, current(name), _is_current(_plan(name)) is not None) for name in names]
 
 
 def _plan(name: str) -> _Plan:
@@ -304,7 +313,7 @@ def _forget_old(name: str, newest: Path) -> None:
     gone = {_layer_of(path) for path in older[KEPT:]}
     for path in older[KEPT:]:
         layers.remove(path)
-    for layer in gone - {_layer_of(path) for path in newest.parent.glob("[!.]*")}:
+    for layer in gone - {_layer_of(path) for path in newest.parent.glob("[!.]*") if _read(path)}:
         layers.remove(folders.cache_folder() / layer)
 
 

@@ -72,7 +72,8 @@ class Tools:
         argv = self.argv("qemu-system-x86_64")
         if self.tree is None:
             return argv
-        return (*argv, *(f"-L{self.tree / 'usr/share' / folder}" for folder in ("qemu", "seabios")))
+        share = self.tree / "usr/share"
+        return (*argv, "-L", str(share / "qemu"), "-L", str(share / "seabios"))
 
 
 def host_suffices(os_release: Mapping[str, str]) -> bool:

@@ -38,7 +38,10 @@ def place(view: ClusterView, group: Group) -> Placement:
             return Placement(name, f"{stuck}; nothing can start elsewhere until {name} is reset", against)
     unsure = [n.name for n in view.cluster.workers if n.name not in view.members and not view.surely_down(n.name)]
     if len(holders) > 1:
-        keeper = next((n for n in holders if _owns(view, group, n)), None)
+        owners = [n for n in holders if _owns(view, group, n)]
+        # A node that was away too long still holds what it has: its copy lacks the other's newer writes.
+        owners.sort(key=lambda n: obstacle(view, group, n) is not None)
+        keeper = next(iter(owners), None)
         return Placement(keeper, f"found on {' and '.join(holders)} at once; the others stop it", against)
     if holders and (not unsure or _owns(view, group, holders[0])):
         return _stay_or_move(view, group, holders[0], against)

@@ -31,7 +31,9 @@ _LOG_LIMIT = 4000
 
 
 class Guest:
-    """One machine. ``log`` is the file that receives what QMP says, as JSON lines; ``changed`` is called when it starts or ends."""
+    """One machine. The file ``log`` receives what QMP says, as JSON lines; ``changed`` is called whenever
+    the machine starts or ends.
+    """
 
     def __init__(self, topology: Topology, spec: MachineSpec, log: Path, changed: Callable[[], None]) -> None:
         self.spec = spec
@@ -146,7 +148,7 @@ class Guest:
         with (self.folder / "qemu.log").open("ab") as output:
             # The kernel ends QEMU when the keeper ends, however that comes (prctl(2), PR_SET_PDEATHSIG).
             self._program = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeath-signal", "KILL", "--", *argv),
+                *("setpriv", "--pdeathsig", "KILL", "--", *argv),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

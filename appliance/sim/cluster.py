@@ -152,15 +152,9 @@ class Site:
 
     def fence_answered(self, drbd: str, code: int) -> None:
         for handler in [h for h in self._handlers[drbd] if h.waits]:
-            if code in (3, 4, 5, 6, 7):
-                self._handlers[drbd].remove(handler)
-                self.machine.soon(
-                    0.005,
-                    0.05,
-                    partial(self.pairs[drbd].fence_answer, self.machine.name, code, handler.meetings),
-                )
-            else:
-                self._later(drbd, handler)
+            self._handlers[drbd].remove(handler)
+            answer = partial(self.pairs[drbd].fence_answer, self.machine.name, code, handler.meetings)
+            self.machine.soon(0.005, 0.05, answer)
 
 
 class SimCluster:

@@ -87,6 +87,12 @@ class Pair:
     def peer(self, side: Side) -> Side:
         return next(s for s in self.sides.values() if s is not side)
 
+    def readable(self, node: str) -> set[int]:
+        """The writes that a reader finds on ``node``: what its own disk lacks, DRBD reads from the peer's."""
+        side = self.sides[node]
+        remote = side.disk == "Inconsistent" and self._alive(side)
+        return self.peer(side).disk_md.writes if remote else side.disk_md.writes
+
     def report(self, node: str) -> DrbdReport:
         side = self.sides[node]
         if not side.up:
@@ -136,13 +142,20 @@ class Pair:
             self._settle(each)
         return None
 
-    def promote(self, node: str, done: Done) -> None:
-        self._try_promote(self.sides[node], PROMOTE_TRIES, done)
+    def promote(self, node: str, done: Done, *, peer_dead: bool) -> None:
+        """``peer_dead``: `disconnect --force` a connection that nobody answers any more, then promote."""
+        side = self.sides[node]
+        if peer_dead and side.connected:
+            self._lose(side, "StandAlone")
+        self._try_promote(side, PROMOTE_TRIES, done)
 
     def _try_promote(self, side: Side, tries: int, done: Done) -> None:
         peer = self.peer(side)
         if side.role == "Primary":
             done(None)
+        elif side.connected and not self._alive(side):
+            # The ping before the state change gets no answer: soon the connection is known to be lost.
+            side.machine.after(0.2, partial(self._try_promote, side, tries, done))
         elif side.connected and peer.role == "Primary":
             done("Multiple primaries not allowed by config")
         elif not side.connected and side.peer_disk == "DUnknown" and at_least(side.disk, "Consistent"):
@@ -200,7 +213,7 @@ class Pair:
         peer = self.peer(side)
         if not side.connected:
             self._complete_all(side)
-        elif self._reachable() and peer.session == side.session:
+        elif self._alive(side):
             peer.disk_md.writes.add(write)
             side.machine.soon(0.001, 0.004, partial(self._complete, side, write))
 
@@ -228,12 +241,16 @@ class Pair:
         """Call whenever a cable, power, or what the kernel wants of the connection has changed."""
         sides = tuple(self.sides.values())
         for side in sides:
-            if side.connected and not (self._reachable() and self.peer(side).session == side.session):
+            if side.session is not None and not self._alive(side):
                 times = (0.01, 0.2) if self._reachable() else LOSS_S
-                side.machine.soon(*times, partial(self._lose, side, side.session))
+                side.machine.soon(*times, partial(self._notice_loss, side, side.session))
         if not self._connecting and self._both_call():
             self._connecting = True
             sides[0].machine.clock.after(self.chance.uniform(*CONNECT_S), self._connect)
+
+    def _alive(self, side: Side) -> bool:
+        """The connection that ``side`` believes in still carries something."""
+        return self._reachable() and self.peer(side).session == side.session
 
     def _reachable(self) -> bool:
         first, second = self.sides.values()
@@ -319,10 +336,12 @@ class Pair:
             self._settle(side)
         self.story.tell(source.name, f"{self.name}: resync done")
 
-    def _lose(self, side: Side, session: int) -> None:
-        if side.session != session or (self._reachable() and self.peer(side).session == session):
-            return
-        side.session, side.connection = None, "WFConnection"
+    def _notice_loss(self, side: Side, session: int) -> None:
+        if side.session == session and not self._alive(side):
+            self._lose(side, "WFConnection")
+
+    def _lose(self, side: Side, connection: str) -> None:
+        side.session, side.connection = None, connection
         if at_least(side.peer_disk, "DUnknown"):
             side.peer_disk = "DUnknown"
         if side.role == "Primary" and side.peer_disk == "DUnknown":

@@ -43,7 +43,7 @@ class Judge:
             if not (machine.paused or lately):
                 raise ViolationError(f"{node} is promoted while {other} is Primary of {pair}")
             self._woken[other] = AWAKE_S
-        lacking = self.acknowledged - self.sites[node].pairs[pair].sides[node].disk_md.writes
+        lacking = self.acknowledged - self.sites[node].pairs[pair].readable(node)
         if lacking:
             raise ViolationError(f"{node} is promoted, and lacks {len(lacking)} acknowledged writes")
 
@@ -58,7 +58,7 @@ class Judge:
         """Invariant 3, for every Primary that a client could read from."""
         self.acknowledged.add(write)
         for other in self._primaries(pair):
-            if write not in self.sites[other].pairs[pair].sides[other].disk_md.writes:
+            if other not in self._woken and write not in self.sites[other].pairs[pair].readable(other):
                 raise ViolationError(f"{node} acknowledged write {write}, which Primary {other} lacks")
 
     def began(self, node: str, step: Step) -> None:
@@ -90,7 +90,7 @@ class Judge:
     def intact(self, pair: str) -> None:
         """Every acknowledged write is on the disk that is Primary now."""
         for node in self._primaries(pair):
-            lacking = self.acknowledged - self.sites[node].pairs[pair].sides[node].disk_md.writes
+            lacking = self.acknowledged - self.sites[node].pairs[pair].readable(node)
             if lacking and node not in self._woken:
                 raise ViolationError(f"Primary {node} lacks {len(lacking)} acknowledged writes")
 

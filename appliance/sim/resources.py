@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from appliance.config.model import Cluster, DrbdRole, Filesystem, Group, Resource, Service
-from appliance.decide.steps import Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
 from appliance.sim.clock import Action
 from appliance.sim.disks import Done, Pair
@@ -70,7 +70,7 @@ class Resources:
     def perform(self, step: Step, done: Done) -> None:
         """Carry out ``step`` and tell its error, or None, when it has ended."""
         match step:
-            case Up(drbd):
+            case Up(drbd) | Connect(drbd):
                 self.machine.soon(0.1, 0.5, lambda: done(self.pairs[drbd].bring_up(self.machine.name)))
             case Outdate(drbd):
                 self.machine.soon(0.05, 0.3, lambda: done(self.pairs[drbd].outdate(self.machine.name)))
@@ -89,7 +89,7 @@ class Resources:
             if (verb, resource.id) in self.trouble:
                 done("it failed, as the scenario wants it")
             elif isinstance(step, Start):
-                self._start(group, resource, done)
+                self._start(step, group, resource, done)
             else:
                 done(self._stop(group, resource))
 
@@ -108,9 +108,9 @@ class Resources:
     def _frozen(self, group: Group) -> bool:
         return any(self.pairs[d].sides[self.machine.name].frozen for d in group.drbd)
 
-    def _start(self, group: Group, resource: Resource, done: Done) -> None:
+    def _start(self, step: Start, group: Group, resource: Resource, done: Done) -> None:
         if isinstance(resource, DrbdRole):
-            self.pairs[resource.drbd].promote(self.machine.name, done)
+            self.pairs[resource.drbd].promote(self.machine.name, done, peer_dead=step.peer_down)
             return
         if isinstance(resource, Filesystem):
             if not all(self._primary(d) for d in group.drbd):

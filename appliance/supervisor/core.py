@@ -32,6 +32,10 @@ from appliance.supervisor.world import Event, World
 BEAT_S = 1.0
 # A beat that took longer than this says nothing about the ring's present state.
 BEAT_FRESH_S = 2.0
+# How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
+QUORUM_UNKNOWN_S = 5.0
+# The kernel's handler and its events reach us by different ways; after this time neither is late any more.
+HANDLER_AGREES_S = 5.0
 
 # Exit codes of DRBD 8.4's fence-peer handler (drbd_nl.c, conn_try_outdate_peer).
 PEER_OUTDATED = 4
@@ -42,8 +46,9 @@ NOT_NEEDED = 0
 
 @dataclass
 class _Exclusion:
-    """The kernel froze I/O and asks to go on without the peer. ``heard``: our Exclude came back."""
+    """The kernel froze I/O at ``since`` and asks to go on without the peer. ``heard``: our Exclude came back."""
 
+    since: float
     sent_in: str = ""
     heard: bool = False
 
@@ -62,6 +67,7 @@ class Core:
         self.leaving = False
         self.stopping = False
         self._boot_id = boot_id
+        self._quorum_unknown_until: float | None = world.now() + QUORUM_UNKNOWN_S
         self._on_disk = record
         self._ready = False
         self._sent: Report | None = None
@@ -105,9 +111,10 @@ class Core:
 
     def on_quorum(self, quorate: bool) -> None:
         """corosync's own word on whether this node's ring is a majority."""
-        if quorate != self.quorate:
+        first, self._quorum_unknown_until = self._quorum_unknown_until is not None, None
+        if quorate != self.quorate or first:
             self.quorate = quorate
-            text = "this node has quorum" if quorate else "this node has lost quorum: its groups stop"
+            text = "this node has quorum" if quorate else "this node has no quorum: its groups stop"
             self.world.tell(Event("quorum", text, {"quorate": quorate}))
             self._flush()
 
@@ -142,9 +149,8 @@ class Core:
         if report == had:
             return
         self.local.drbd[name] = report
+        self.local.drbd_told(name)
         self._offered.discard((self.view.view_id, name))
-        if report.connection not in _DISCONNECTED and had.connection in _DISCONNECTED:
-            self._settle_exclusion(name, NOT_NEEDED)
         for group in self.cluster.groups:
             if name in group.drbd and group.name not in self._running:
                 states = list(self.local.states(group.name))
@@ -178,6 +184,9 @@ class Core:
         if not self.local.active and not self._running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
+        for drbd, exclusion in list(self._exclusions.items()):
+            if self.world.now() - exclusion.since >= HANDLER_AGREES_S and not self._disconnected(drbd):
+                self._settle_exclusion(drbd, NOT_NEEDED)
         self._flush()
 
     def on_fence_request(self, drbd: str) -> None:
@@ -185,7 +194,7 @@ class Core:
         if drbd not in {d.name for d in self.cluster.drbd}:
             self.world.answer(drbd, NOT_NEEDED)
             return
-        self._exclusions[drbd] = _Exclusion()
+        self._exclusions[drbd] = _Exclusion(self.world.now())
         text = f"{drbd}: writes wait until the cluster knows that the peer's copy is out of date"
         self.world.tell(Event("frozen", text, {"drbd": drbd}))
         self._flush()
@@ -272,6 +281,8 @@ class Core:
                 )
 
     def _act_without_quorum(self) -> None:
+        if self._quorum_unknown_until is not None and self.world.now() < self._quorum_unknown_until:
+            return
         if not self.quorate:
             for step in decide_without_quorum(self.cluster, self.local.group_reports()):
                 self._begin(step)
@@ -287,7 +298,7 @@ class Core:
         for wish in self._wishes:
             self._send_once(replace(wish, view_id=view_id))
         for name, exclusion in list(self._exclusions.items()):
-            if exclusion.sent_in != view_id:
+            if exclusion.sent_in != view_id and self._disconnected(name):
                 exclusion.sent_in = view_id
                 self.world.multicast(Exclude(view_id, name, self._peer()))
             elif exclusion.heard:
@@ -321,6 +332,9 @@ class Core:
             self.world.answer(name, code)
             text = "the connection is back" if code == NOT_NEEDED else f"{self._peer()}'s copy is out of date"
             self.world.tell(Event("resumed", f"{name}: writes go on, {text}", {"drbd": name}))
+
+    def _disconnected(self, drbd: str) -> bool:
+        return self.local.drbd.get(drbd, DrbdReport()).connection in _DISCONNECTED
 
     def _peer(self) -> str:
         return next(n.name for n in self.cluster.workers if n.name != self.me)

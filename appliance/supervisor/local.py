@@ -14,6 +14,8 @@ from appliance.decide.view import DrbdReport, GroupReport, State
 LONGEST_PAUSE_S = 30.0
 # Between two tries to take up a connection that DRBD gives up again.
 RECONNECT_S = 10.0
+# After a step of DRBD worked, its next one waits for the kernel's word on what has changed, at most so long.
+KERNEL_TELLS_S = 2.0
 # So many stops of one resource have to fail before the node gives up on itself.
 STOP_TRIES = 3
 
@@ -31,6 +33,7 @@ class _Share:
 class _Pause:
     failures: int = 0
     until: float = 0.0
+    until_told: bool = False
 
 
 @dataclass
@@ -96,9 +99,17 @@ class LocalState:
 
     def after_drbd_step(self, step: Step, error: str | None) -> None:
         self._paced(step, error)
+        pause = self._pauses[lane(step)]
+        if error is None:
+            pause.until, pause.until_told = self.now() + KERNEL_TELLS_S, True
         if isinstance(step, Connect):
             # It returns at once and may fail later, as it does for ever with a split brain.
-            self._pauses[lane(step)].until = self.now() + RECONNECT_S
+            pause.until, pause.until_told = self.now() + RECONNECT_S, False
+
+    def drbd_told(self, name: str) -> None:
+        """The kernel told of a change of DRBD resource ``name``."""
+        for pause in (p for key, p in self._pauses.items() if key == f"drbd:{name}" and p.until_told):
+            pause.until, pause.until_told = 0.0, False
 
     def may_try(self, step: Step) -> bool:
         return self.now() >= self._pauses.get(lane(step), _Pause()).until
@@ -114,6 +125,7 @@ class LocalState:
             pause.failures, pause.until = 0, 0.0
         else:
             pause.failures += 1
+            pause.until_told = False
             pause.until = self.now() + min(2.0 ** (pause.failures - 1), LONGEST_PAUSE_S)
 
     def _counts(self, share: _Share) -> tuple[int, ...]:
