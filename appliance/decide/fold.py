@@ -45,6 +45,7 @@ def with_members(view: ClusterView, ring: int, processes: Iterable[tuple[str, in
         reports={},
         persisted={},
         adopted=False,
+        claims={},
     )
 
 
@@ -60,7 +61,7 @@ def fold(view: ClusterView, sender: str, message: Message) -> ClusterView:
         case Reported(report):
             if report.view_id != view.view_id:
                 return view
-            view = replace(view, reports={**view.reports, sender: report})
+            view = _claimed(replace(view, reports={**view.reports, sender: report}))
             return _tidied(_adopted(view))
         case _:
             if message.view_id != view.view_id or not (view.adopted and view.quorate):
@@ -123,6 +124,25 @@ def _adopted(view: ClusterView) -> ClusterView:
     newest = max((r.record for r in view.reports.values()), key=lambda r: (r.stamp, repr(_canonical(r))))
     stamped = replace(newest, stamp=Stamp(max(view.ring, newest.stamp.ring + 1), 0))
     return replace(view, record=stamped, adopted=True)
+
+
+def _claimed(view: ClusterView) -> ClusterView:
+    """Whoever was the first to hold a group keeps it until it says that it holds it no more.
+
+    Placements change from one message to the next, and a node begins to act before the others hear of
+    it. So a start needs the sender's claim to have come first in the order that all see.
+    """
+    claims: dict[str, str] = {}
+    for group in view.cluster.groups:
+        holders = [n for n in view.members if n in view.reports and _holds(view.reports[n], group.name)]
+        if holders:
+            had = view.claims.get(group.name)
+            claims[group.name] = had if had in holders else holders[0]
+    return replace(view, claims=claims)
+
+
+def _holds(report: Report, group: str) -> bool:
+    return group in report.groups and report.groups[group].holds
 
 
 def _canonical(record: Record) -> tuple[object, ...]:

@@ -25,6 +25,10 @@ class Placement:
 
 def place(view: ClusterView, group: Group) -> Placement:
     """Decide for one group. The view must be quorate and its record adopted."""
+    stopping = next((n for n in view.members if _active(view, group, n) and view.reports[n].stopping), None)
+    if stopping is not None and not view.record.maintenance:
+        reason = f"runs on {stopping}, left as it is while the supervisor there is stopped"
+        return Placement(stopping, reason, _against(view, group), hands_off=True)
     holders = [n for n in view.members if _active(view, group, n)]
     against = _against(view, group)
     if view.record.maintenance:
@@ -32,10 +36,6 @@ def place(view: ClusterView, group: Group) -> Placement:
         return Placement(
             holders[0] if holders else None, f"maintenance: {where}, left as it is", against, hands_off=True
         )
-    for name in holders:
-        stuck = view.reports[name].groups[group.name].stuck
-        if stuck:
-            return Placement(name, f"{stuck}; nothing can start elsewhere until {name} is reset", against)
     unsure = [n.name for n in view.cluster.workers if n.name not in view.members and not view.surely_down(n.name)]
     if len(holders) > 1:
         owners = [n for n in holders if _owns(view, group, n)]
@@ -43,6 +43,10 @@ def place(view: ClusterView, group: Group) -> Placement:
         owners.sort(key=lambda n: obstacle(view, group, n) is not None)
         keeper = next(iter(owners), None)
         return Placement(keeper, f"found on {' and '.join(holders)} at once; the others stop it", against)
+    for name in holders:
+        stuck = view.reports[name].groups[group.name].stuck
+        if stuck:
+            return Placement(name, f"{stuck}; nothing can start elsewhere until {name} is reset", against)
     if holders and (not unsure or _owns(view, group, holders[0])):
         return _stay_or_move(view, group, holders[0], against)
     if unsure:
@@ -92,6 +96,8 @@ def _stay_or_move(view: ClusterView, group: Group, here: str, against: tuple[tup
 def _fresh(view: ClusterView, group: Group, against: tuple[tuple[str, str], ...]) -> Placement:
     speaks = dict(against)
     free = [n for n in _ranking(view, group) if n not in speaks]
+    # A start that has begun goes on, even if another node would be better by now.
+    free.sort(key=lambda n: n != view.claims.get(group.name))
     if free:
         return Placement(free[0], f"starts on {free[0]}", against)
     worn = [n for n in _ranking(view, group) if n in view.members and obstacle(view, group, n) is None]

@@ -74,11 +74,16 @@ def group_steps(view: ClusterView, group: Group, placement: Placement) -> dict[s
             continue
         steps[node] = stop_step(group, share)
     here = placement.node
-    if here is None or any(node != here for node in steps):
+    if here is None or any(_holds(view, group, node) for node in view.members if node != here):
         return steps
     share = view.reports[here].groups[group.name]
     step = None if share.stuck else _forward(view, group, here, share)
     return steps if step is None else {**steps, here: step}
+
+
+def _holds(view: ClusterView, group: Group, node: str) -> bool:
+    share = view.reports[node].groups.get(group.name)
+    return share is not None and share.holds
 
 
 def stop_step(group: Group, share: GroupReport) -> Stop:

@@ -42,11 +42,17 @@ class GroupReport:
     """One node's share in a group: ``states`` and unexpired ``fails`` per resource, in the group's order.
 
     ``stuck`` says which stop failed: until this node is reset nothing is known to be stopped on it.
+    ``claimed``: nothing runs yet, but the node is about to start the group, or its first start is under way.
     """
 
     states: tuple[State, ...]
     fails: tuple[int, ...]
     stuck: str = ""
+    claimed: bool = False
+
+    @property
+    def holds(self) -> bool:
+        return self.active or self.claimed
 
     @property
     def active(self) -> bool:
@@ -120,6 +126,7 @@ class ClusterView:
     ``members``: nodes whose supervisors take part, in the file's order. ``reports`` holds those that
     count for this membership. ``persisted``: which version of the record each member has on disk.
     ``adopted``: the members have agreed on the newest record that any of them had.
+    ``claims``: per group the one node that may start it: of those that hold it, the first that said so.
     """
 
     cluster: Cluster
@@ -130,6 +137,7 @@ class ClusterView:
     record: Record = BLANK
     persisted: Mapping[str, Stamp] = field(default_factory=dict)
     adopted: bool = False
+    claims: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -21,8 +21,7 @@ from typing import Any
 
 import pymysql
 
-from appliance.lab.pair import SERVICE_ADDRESS
-from appliance.lab.shop import DATABASE, PASSWORD, USER
+from appliance.lab.pair import DATABASE, PASSWORD, SERVICE_ADDRESS, USER
 
 # Shorter than any failover, so that a dead connection is given up and a new one tried.
 TIMEOUT_S = 1.0

@@ -80,7 +80,7 @@ def shut_down(sim: SimCluster, node: str) -> None:
 def kill_service(sim: SimCluster, node: str) -> None:
     for group in sim.cluster.groups:
         for resource in group.resources:
-            if isinstance(resource, Service) and sim.machines[node].running:
+            if resource.id in sim.sites[node].resources.on and isinstance(resource, Service):
                 sim.story.tell(node, f"{resource.id} dies")
                 sim.sites[node].resources.fail(resource)
 
@@ -140,8 +140,15 @@ def heal(sim: SimCluster) -> None:
         site.take_cut()
         site.resources.trouble.clear()
         site.machine.resume()
+    attend(sim)
+
+
+def attend(sim: SimCluster) -> None:
+    """Switch on what has ended since."""
+    for site in sim.sites.values():
         site.machine.power_on()
-        site.machine.after(1.0, lambda site=site: _start_supervisor(site))  # type: ignore[misc]
+        if site.process is None:
+            site.machine.after(2.5, lambda site=site: _start_supervisor(site))  # type: ignore[misc]
 
 
 def wishes_for_health(sim: SimCluster) -> bool:

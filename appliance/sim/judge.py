@@ -19,7 +19,7 @@ class ViolationError(Exception):
 # A machine that stood still for longer than the safety wait wakes up as a second Primary, and only a
 # fence device could prevent that. What DRBD has to prevent is an acknowledged write; and after so many
 # seconds of being awake the machine must have stopped, or been reset.
-AWAKE_S = 40.0
+AWAKE_S = 25.0
 
 
 class Judge:

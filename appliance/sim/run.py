@@ -127,10 +127,15 @@ def _maintenance(sim: SimCluster) -> None:
     sim.run_until(lambda: faults.set_maintenance(sim, False), 30.0, "there is quorum to end maintenance")
 
 
+def _attended(sim: SimCluster, reached: Callable[[SimCluster], bool]) -> bool:
+    faults.attend(sim)
+    return reached(sim)
+
+
 def _recover(sim: SimCluster) -> None:
     """Put right what is wrong; then all has to be as before, within the bound."""
     faults.heal(sim)
-    sim.run_until(lambda: faults.wishes_for_health(sim), HEALED_S, "there is quorum again")
-    sim.run_until(sim.healthy, HEALED_S, "healthy again after everything was put right")
+    sim.run_until(lambda: _attended(sim, faults.wishes_for_health), HEALED_S, "there is quorum again")
+    sim.run_until(lambda: _attended(sim, SimCluster.healthy), HEALED_S, "healthy again after everything was put right")
     for pair in sim.pairs:
         sim.judge.intact(pair)

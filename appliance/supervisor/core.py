@@ -62,6 +62,7 @@ class Core:
         self.world = world
         self.view = ClusterView(cluster, record=record)
         self.decision: Decision = decide(self.view)
+        self._decided = self.view
         self.local = LocalState(cluster, world.now)
         self.quorate = False
         self.leaving = False
@@ -225,6 +226,7 @@ class Core:
             return
         if isinstance(message, Exclude) and message.drbd in self._exclusions:
             self._exclusions[message.drbd].heard = True
+        self._offered.discard((self.view.view_id, repr(message)))
         self._wishes = [w for w in self._wishes if replace(w, view_id=self.view.view_id) != message]
 
     def _report(self) -> Report:
@@ -233,13 +235,20 @@ class Core:
             boot_id=self._boot_id,
             view_id=self.view.view_id,
             quorate=self.quorate,
-            groups=self.local.group_reports(),
+            groups=self.local.group_reports(self._claimed()),
             drbd=dict(self.local.drbd),
             record=self._on_disk,
             leaving=self.leaving,
             stopping=self.stopping,
             down=tuple(sorted(n for n in self._absent_since if self._is_down(n))),
         )
+
+    def _claimed(self) -> set[str]:
+        """Groups of which nothing runs here yet, but soon may: they were placed here, or a start is under way."""
+        placed = {g for g, p in self.decision.placements.items() if p.node == self.me and not p.hands_off}
+        begun = {s.group for s in self._running.values() if isinstance(s, Start)}
+        shares = self.local.group_reports()
+        return {g for g in placed | begun if not shares[g].active}
 
     def _is_down(self, node: str) -> bool:
         silent_s = self.world.now() - self._absent_since[node]
@@ -250,17 +259,18 @@ class Core:
         if self.me not in self.view.members:
             self._act_without_quorum()
             return
+        self._decide()
         report = self._report()
         unstamped = replace(report, record=Record())
         if self._ready and (force or self._sent is None or unstamped != replace(self._sent, record=Record())):
             self._sent = report
             self.world.multicast(Reported(report))
-        self._decide()
         if not self.quorate:
             self._act_without_quorum()
         elif self._is_heard():
             for step in self.decision.steps.get(self.me, ()):
-                self._begin(step)
+                if not isinstance(step, Start) or self.view.claims.get(step.group) == self.me:
+                    self._begin(step)
         if self.view.adopted and self.view.quorate:
             self._ask()
         if self.leaving or self.stopping:
@@ -271,8 +281,10 @@ class Core:
         return self._sent is not None and self.view.reports.get(self.me) == self._sent
 
     def _decide(self) -> None:
+        if self._decided is self.view:
+            return
         before = self.decision.placements
-        self.decision = decide(self.view)
+        self.decision, self._decided = decide(self.view), self.view
         for name, placement in self.decision.placements.items():
             had = before.get(name)
             if had is None or (had.node, had.reason) != (placement.node, placement.reason):
@@ -303,6 +315,9 @@ class Core:
                 self.world.multicast(Exclude(view_id, name, self._peer()))
             elif exclusion.heard:
                 self._maybe_resume(name)
+            if self.me not in self.view.record.current.get(name, (self.me,)):
+                # As after a pause of the whole machine: the other took over, so the kernel waits for ever.
+                self.local.give_up(name, f"I/O to {name} is frozen for good, as {self._peer()} has newer writes")
         for name, report in self.local.drbd.items():
             current = self.view.record.current.get(name)
             if not report.paired or (view_id, name) in self._offered or name in self._exclusions:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster, Group
@@ -63,9 +63,10 @@ class LocalState:
     def states(self, group: str) -> tuple[State, ...]:
         return self._shares[group].states
 
-    def group_reports(self) -> dict[str, GroupReport]:
+    def group_reports(self, claimed: Container[str] = ()) -> dict[str, GroupReport]:
+        """``claimed``: groups that this node is about to start."""
         return {
-            name: GroupReport(share.states, self._counts(share), share.stuck)
+            name: GroupReport(share.states, self._counts(share), share.stuck, name in claimed)
             for name, share in self._shares.items()
         }
 
@@ -113,6 +114,12 @@ class LocalState:
 
     def may_try(self, step: Step) -> bool:
         return self.now() >= self._pauses.get(lane(step), _Pause()).until
+
+    def give_up(self, drbd: str, why: str) -> None:
+        """No stop of the active groups on ``drbd`` can end any more."""
+        for share in self._shares.values():
+            if drbd in share.group.drbd and any(s != "stopped" for s in share.states) and not share.stuck:
+                share.stuck = f"{why}; the watchdog resets the node"
 
     def forget_failures(self, group: str) -> None:
         share = self._shares[group]
