@@ -25,10 +25,6 @@ class Placement:
 
 def place(view: ClusterView, group: Group) -> Placement:
     """Decide for one group. The view must be quorate and its record adopted."""
-    stopping = next((n for n in view.members if _active(view, group, n) and view.reports[n].stopping), None)
-    if stopping is not None and not view.record.maintenance:
-        reason = f"runs on {stopping}, left as it is while the supervisor there is stopped"
-        return Placement(stopping, reason, _against(view, group), hands_off=True)
     holders = [n for n in view.members if _active(view, group, n)]
     against = _against(view, group)
     if view.record.maintenance:
@@ -36,6 +32,10 @@ def place(view: ClusterView, group: Group) -> Placement:
         return Placement(
             holders[0] if holders else None, f"maintenance: {where}, left as it is", against, hands_off=True
         )
+    for name in holders:
+        if view.reports[name].stopping:
+            reason = f"runs on {name}, left as it is while the supervisor there is stopped"
+            return Placement(name, reason, against, hands_off=True)
     unsure = [n.name for n in view.cluster.workers if n.name not in view.members and not view.surely_down(n.name)]
     if len(holders) > 1:
         owners = [n for n in holders if _owns(view, group, n)]

@@ -17,6 +17,7 @@ from appliance.errors import PairkeepError
 
 # Captured output comes in one line, base64, and the agent stops at 16 MiB.
 _LINE_LIMIT = 48 * 1024 * 1024
+_READ_BYTES = 64 * 1024
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.25
 
@@ -134,6 +135,16 @@ class Agent:
                 with contextlib.suppress(PairkeepError):
                     await self.call("guest-exec", kill, timeout_s=2)
             raise AgentSilent(f"{argv[0]} on {self._name} has not ended after {timeout_s:g} s") from error
+
+    async def read(self, path: str, *, timeout_s: float) -> str:
+        """The first 64 KiB of a file in the guest, in base64. Raises AgentSilent, AgentError."""
+        handle = await self.call("guest-file-open", {"path": path, "mode": "r"}, timeout_s=timeout_s)
+        try:
+            wanted = {"handle": handle, "count": _READ_BYTES}
+            data: str = (await self.call("guest-file-read", wanted, timeout_s=timeout_s))["buf-b64"]
+            return data
+        finally:
+            await self.call("guest-file-close", {"handle": handle}, timeout_s=timeout_s)
 
     async def _ready(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection on which the next answer is that to the next command."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from typing import Any
 
 from appliance.errors import InputError, PairkeepError
 from appliance.lab import networks, snapshots
+from appliance.lab.agent import AgentError
 from appliance.lab.guest import Guest
 from appliance.lab.process import Process
 from appliance.lab.spec import Topology
@@ -38,6 +40,7 @@ QMP_LOG = "qmp.log"
 # Whoever started the keeper connects at once; without anyone it is not wanted any more.
 _LONELY_S = 30.0
 _CLOCK_S = 15.0
+_CLOCK_OFF_S = 10.0
 _LINE_LIMIT = 48 * 1024 * 1024
 
 
@@ -67,6 +70,7 @@ class Keeper:
             "qmp": lambda r: self._guest(r).command(r["command"], r["arguments"]),
             "agent": lambda r: self._guest(r).agent.call(r["command"], r["arguments"], timeout_s=r["timeout_s"]),
             "exec": self._exec,
+            "read": lambda r: self._guest(r).agent.read(r["path"], timeout_s=r["timeout_s"]),
             "snapshot": lambda r: self._snapshot(Path(r["folder"])),
             "restore": lambda r: self._restore(Path(r["folder"])),
             "lease": self._lease,
@@ -183,12 +187,14 @@ class Keeper:
         await self._all(self._set_clock)
 
     async def _set_clock(self, guest: Guest) -> None:
-        # Not guest-set-time: it also runs hwclock, which takes longer, and which the image does not have.
-        date = ("/bin/date", "--utc", "--set", f"@{time.time():.3f}")
-        ended = await guest.agent.run(date, stdin=None, timeout_s=_CLOCK_S)
-        if ended.returncode != 0:
-            why = ended.stderr.decode(errors="replace").strip()
-            raise PairkeepError(f"{guest.spec.name}: its clock could not be set: {why}")
+        now = {"time": time.time_ns()}
+        # The agent sets the clock and then runs hwclock, which the image lacks and which would be slow:
+        # that it fails says nothing, so the clock is read (QEMU qga/commands-posix.c, qmp_guest_set_time).
+        with contextlib.suppress(AgentError):
+            await guest.agent.call("guest-set-time", now, timeout_s=_CLOCK_S)
+        found_ns = await guest.agent.call("guest-get-time", timeout_s=_CLOCK_S)
+        if abs(found_ns - time.time_ns()) > _CLOCK_OFF_S * 1e9:
+            raise PairkeepError(f"{guest.spec.name}: its clock could not be set")
 
     async def _lease(self, _: dict[str, Any]) -> None:
         self._settled = False

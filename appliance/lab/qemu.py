@@ -66,7 +66,7 @@ def argv(topology: Topology, spec: MachineSpec, *, life: int, incoming: bool) ->
     return (
         *topology.qemu,
         *("-name", spec.name),
-        *("-machine", "q35,usb=off,smbus=off,vmport=off"),
+        *("-machine", "q35,usb=off,sata=off,smbus=off,vmport=off"),
         *accelerator_arguments(topology.accelerator),
         *("-smp", "1", "-m", f"{spec.memory_mib}M"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"),

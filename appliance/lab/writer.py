@@ -104,7 +104,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("log", type=Path)
     parser.add_argument("--check", action="store_true", help="print which rows the database holds, as JSON")
+    parser.add_argument("--ping", action="store_true", help="connect once, and end")
     args = parser.parse_args()
+    if args.ping:
+        connect(timeout_s=5).close()
+        return 0
     if args.check:
         with contextlib.closing(connect(timeout_s=30)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT row_number FROM written ORDER BY row_number")

@@ -1,28 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated cluster: three machines with all that runs on them, and a client that writes."""
+"""The simulated cluster: three sites, what joins them, and a client that writes."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
-from typing import Literal
 
 from appliance.config.model import Address, Cluster, Drbd, DrbdRole, Filesystem, Group, Node, Service
+from appliance.decide.view import Record
 from appliance.sim.clock import Clock, Story
 from appliance.sim.disks import Pair
 from appliance.sim.judge import Judge, ViolationError
 from appliance.sim.machine import Machine
 from appliance.sim.network import Network
-from appliance.sim.process import Process
-from appliance.sim.resources import Resources
 from appliance.sim.ring import Corosync
+from appliance.sim.site import Site
 
-COROSYNC_STARTS_S = (0.3, 1.5)
-SUPERVISOR_STARTS_S = (0.3, 2.0)
 CLIENT_S = 0.5
 LOOK_S = 0.5
 
@@ -48,115 +44,6 @@ def lab_cluster() -> Cluster:
     return Cluster("shop", nodes, networks, (drbd,), (group,))
 
 
-@dataclass
-class _Handler:
-    """A running fence-peer handler; ``meetings``: how often the kernel had met its peer when it began."""
-
-    meetings: int
-    waits: bool = False
-
-
-class Site:
-    """One machine with all that runs on it."""
-
-    def __init__(self, sim: SimCluster, machine: Machine) -> None:
-        self.sim = sim
-        self.cluster = sim.cluster
-        self.machine = machine
-        self.pairs = sim.pairs
-        self.corosync = sim.corosync
-        self.judge = sim.judge
-        self.story = sim.story
-        self.resources = Resources(sim.cluster, machine, sim.pairs, mounted=sim.judge.mounted)
-        self.resources.changed = self._changed
-        self.process: Process | None = None
-        self.cut: Literal["before", "after"] | None = None
-        self._handlers: dict[str, list[_Handler]] = {d.name: [] for d in sim.cluster.drbd}
-        self._pids = count(100)
-        machine.on_boot.append(self._booted)
-        machine.on_halt.append(self._halted)
-
-    def _booted(self) -> None:
-        self.machine.soon(*COROSYNC_STARTS_S, self._start_corosync)
-
-    def _start_corosync(self) -> None:
-        self.corosync.start(self.machine.name)
-        self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
-
-    def _halted(self) -> None:
-        if self.process is not None:
-            self.process.ended = True
-            self.process = None
-        for handlers in self._handlers.values():
-            handlers.clear()
-        self.corosync.halt(self.machine.name)
-
-    def _changed(self) -> None:
-        if self.process is not None:
-            self.process.after(0.01, 0.1, self.process.look)
-
-    # The supervisor ---------------------------------------------------------------------------------
-
-    def start_supervisor(self) -> None:
-        if self.process is None and self.machine.powered:
-            self.story.tell(self.machine.name, "supervisor starts")
-            self.process = Process(self, next(self._pids))
-            self.process.start()
-
-    def kill_supervisor(self) -> None:
-        """SIGKILL; systemd starts it again."""
-        if self.process is not None:
-            self.story.tell(self.machine.name, "supervisor is killed")
-            self._end()
-            self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
-
-    def process_finished(self) -> None:
-        if self.process is not None:
-            leaving = self.process.core.leaving
-            self.story.tell(self.machine.name, "supervisor has ended")
-            self._end()
-            if leaving:
-                self.machine.power_off("is shut down")
-
-    def _end(self) -> None:
-        if self.process is not None:
-            self.process.end()
-            self.process = None
-        for drbd, handlers in self._handlers.items():
-            for handler in handlers:
-                self._later(drbd, handler)
-
-    def take_cut(self) -> Literal["before", "after"] | None:
-        """An armed power cut hits the next write of the record, once."""
-        cut, self.cut = self.cut, None
-        return cut
-
-    # The fence-peer handler -------------------------------------------------------------------------
-
-    def ask_fence(self, drbd: str) -> None:
-        """The kernel starts the handler."""
-        handler = _Handler(self.pairs[drbd].sides[self.machine.name].meetings)
-        self._handlers[drbd].append(handler)
-        self.machine.soon(0.02, 0.3, partial(self._call, drbd, handler))
-
-    def _call(self, drbd: str, handler: _Handler) -> None:
-        if self.process is None:
-            self._later(drbd, handler)
-        else:
-            handler.waits = True
-            self.process.core.on_fence_request(drbd)
-
-    def _later(self, drbd: str, handler: _Handler) -> None:
-        handler.waits = False
-        self.machine.after(1.0, partial(self._call, drbd, handler))
-
-    def fence_answered(self, drbd: str, code: int) -> None:
-        for handler in [h for h in self._handlers[drbd] if h.waits]:
-            self._handlers[drbd].remove(handler)
-            answer = partial(self.pairs[drbd].fence_answer, self.machine.name, code, handler.meetings)
-            self.machine.soon(0.005, 0.05, answer)
-
-
 class SimCluster:
     """Everything; ``seed`` decides every random choice in it."""
 
@@ -167,21 +54,20 @@ class SimCluster:
         self.story = Story(self.clock)
         self.judge = Judge()
         self.network = Network(len(self.cluster.networks))
-        self.machines = {
-            n.name: Machine(n.name, self.clock, self.story, self.chance) for n in self.cluster.nodes
-        }
-        self.corosync = Corosync(
-            self.cluster, self.clock, self.story, self.network, self.machines, self.chance
-        )
+        self.machines = {n.name: Machine(n.name, self.clock, self.story, self.chance) for n in self.cluster.nodes}
+        self.corosync = Corosync(self.cluster, self.clock, self.story, self.network, self.machines, self.chance)
         first, second = (self.machines[n.name] for n in self.cluster.workers)
         self.pairs = {
             d.name: Pair(d.name, d.link, (first, second), self.network, self.story, self.chance)
             for d in self.cluster.drbd
         }
-        self.sites = {name: Site(self, machine) for name, machine in self.machines.items()}
+        self.sites = {
+            name: Site(self.cluster, machine, self.pairs, self.corosync, self.judge)
+            for name, machine in self.machines.items()
+        }
         self.judge.sites = self.sites
         for pair in self.pairs.values():
-            pair.asks = lambda node, pair=pair: self.sites[node].ask_fence(pair.name)  # type: ignore[misc]
+            pair.asks = partial(self._ask_fence, pair.name)
             pair.changed = partial(self._drbd_changed, pair)
             pair.promoted = partial(self.judge.promoted, pair.name)
         for machine in self.machines.values():
@@ -242,6 +128,11 @@ class SimCluster:
             and not any(c._running for c in cores)
         )
 
+    def all_know(self, has: Callable[[Record], bool]) -> bool:
+        """Every supervisor takes part and remembers what ``has`` looks for."""
+        cores = [s.process.core for s in self.sites.values() if s.process is not None]
+        return len(cores) == len(self.sites) and all(has(c.view.record) and c.view.settled for c in cores)
+
     def _states(self, site: Site) -> tuple[str, ...]:
         return tuple(s for g in self.cluster.groups for s in site.resources.states(g))
 
@@ -251,6 +142,9 @@ class SimCluster:
         process = self.sites[node].process
         if process is not None:
             process.after(0.003, 0.06, partial(process.drbd_changed, pair.name))
+
+    def _ask_fence(self, pair: str, node: str) -> None:
+        self.sites[node].ask_fence(pair)
 
     def _client(self) -> None:
         self.clock.after(CLIENT_S, self._client)

@@ -266,9 +266,7 @@ class Pair:
             self._meet(*self.sides.values())
 
     def _meet(self, first: Side, second: Side) -> None:
-        outcome = compare(
-            first.disk_md, second.disk_md, crashed=(first.crashed_primary, second.crashed_primary)
-        )
+        outcome = compare(first.disk_md, second.disk_md, crashed=(first.crashed_primary, second.crashed_primary))
         # A consistent disk is the source for an inconsistent one, whatever the identifiers say.
         if (first.disk == "Inconsistent") != (second.disk == "Inconsistent"):
             outcome = Meeting.TARGET if first.disk == "Inconsistent" else Meeting.SOURCE

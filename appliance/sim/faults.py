@@ -8,7 +8,8 @@ from collections.abc import Callable
 from appliance.config.model import Service
 from appliance.decide.messages import Cleanup, SetMaintenance, SetStandby, Switchover
 from appliance.errors import InputError
-from appliance.sim.cluster import SimCluster, Site
+from appliance.sim.cluster import SimCluster
+from appliance.sim.site import Site
 
 Fault = Callable[[SimCluster, str], None]
 
@@ -25,7 +26,7 @@ def cut_while_writing(sim: SimCluster, node: str) -> None:
     """The power cut comes when the node writes the record: just before, or before it can tell of it."""
     site = sim.sites[node]
     site.cut = "before" if sim.chance.random() < 0.5 else "after"
-    sim.clock.after(20.0, site.take_cut)
+    sim.clock.after(20.0, site.spare)
 
 
 def pause(sim: SimCluster, node: str) -> None:
@@ -137,7 +138,7 @@ def heal(sim: SimCluster) -> None:
     sim.story.tell("person", "puts everything right")
     for name, site in sim.sites.items():
         plug_all(sim, name)
-        site.take_cut()
+        site.spare()
         site.resources.trouble.clear()
         site.machine.resume()
     attend(sim)
@@ -157,9 +158,9 @@ def wishes_for_health(sim: SimCluster) -> bool:
         core = site.process.core if site.process is not None else None
         if core is None or not (core.view.adopted and core.view.quorate):
             continue
-        changes = [SetStandby("", node, False) for node in core.view.record.standby]
-        for change in (*changes, Cleanup("", "shop")):
-            core.wish(change)
+        for node in core.view.record.standby:
+            core.wish(SetStandby("", node, False))
+        core.wish(Cleanup("", "shop"))
         return True
     return False
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from appliance.decide.steps import Start, Step, Stop
 
 if TYPE_CHECKING:
-    from appliance.sim.cluster import Site
+    from appliance.sim.site import Site
 
 
 class ViolationError(Exception):

@@ -84,8 +84,8 @@ def compare(mine: Metadata, peer: Metadata, *, crashed: tuple[bool, bool]) -> Me
                 return Meeting.TARGET
             case _:
                 return Meeting.EQUAL
-    if mine.current == 0 or mine.current == peer.bitmap or mine.current in peer.history:
+    if mine.current in (0, peer.bitmap) or mine.current in peer.history:
         return Meeting.TARGET
-    if peer.current == 0 or peer.current == mine.bitmap or peer.current in mine.history:
+    if peer.current in (0, mine.bitmap) or peer.current in mine.history:
         return Meeting.SOURCE
     return Meeting.SPLIT_BRAIN

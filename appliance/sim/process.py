@@ -15,7 +15,7 @@ from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.world import Event
 
 if TYPE_CHECKING:
-    from appliance.sim.cluster import Site
+    from appliance.sim.site import Site
 
 # How often resources are looked at whether or not something told of a change.
 MONITOR_S = 10.0

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from appliance.sim import faults
@@ -35,15 +35,6 @@ class Verdict:
     story: str
 
 
-def run(seeds: Iterable[int], done: Callable[[Verdict], None] = lambda _verdict: None) -> Iterator[Verdict]:
-    """Run each seed; yields the verdicts that tell of a violation. ``done`` is told of every one."""
-    for seed in seeds:
-        verdict = run_one(seed)
-        done(verdict)
-        if verdict.violation is not None:
-            yield verdict
-
-
 def run_one(seed: int, *, whole_story: bool = False) -> Verdict:
     sim = SimCluster(seed)
     violation: str | None = None
@@ -64,7 +55,14 @@ def live(sim: SimCluster) -> None:
     for machine in sim.machines.values():
         machine.power_on()
     sim.run_until(sim.healthy, FORMED_S, "blank machines become a running pair")
-    rounds: tuple[Callable[[SimCluster], None], ...] = (_chaos, _chaos, _single, _unnoticed, _maintenance)
+    rounds: tuple[Callable[[SimCluster], None], ...] = (
+        _chaos,
+        _chaos,
+        _single,
+        _unnoticed,
+        _maintenance,
+        _standby,
+    )
     for _round in range(ROUNDS):
         sim.run_for(sim.chance.uniform(0.0, 5.0))
         sim.chance.choice(rounds)(sim)
@@ -110,14 +108,7 @@ def _maintenance(sim: SimCluster) -> None:
     """Invariant 6: whatever happens to services and supervisors, in maintenance nothing is touched."""
     if not faults.set_maintenance(sim, True):
         return
-    sim.run_until(
-        lambda: all(
-            s.process is not None and s.process.core.view.record.maintenance and s.process.core.view.settled
-            for s in sim.sites.values()
-        ),
-        10.0,
-        "all know of the maintenance",
-    )
+    sim.run_until(lambda: sim.all_know(lambda r: r.maintenance), 10.0, "all know of the maintenance")
     sim.judge.maintenance = True
     for _fault in range(sim.chance.randint(1, 3)):
         _hit(sim, (faults.kill_service, faults.kill_supervisor, faults.reset))
@@ -132,10 +123,26 @@ def _attended(sim: SimCluster, reached: Callable[[SimCluster], bool]) -> bool:
     return reached(sim)
 
 
+def _standby(sim: SimCluster) -> None:
+    """Invariant 6: a node in standby runs nothing, whatever it or the others go through."""
+    (node,) = sim.serving()
+    faults.standby(sim, node)
+    sim.run_until(
+        lambda: sim.serving() not in ([], [node]) and sim.all_know(lambda r: node in r.standby),
+        SINGLE_S,
+        f"the service has left {node}",
+    )
+    sim.judge.standby.add(node)
+    for _fault in range(sim.chance.randint(1, 3)):
+        _hit(sim, (faults.kill_service, faults.kill_supervisor, faults.reset, faults.pull_replication))
+        sim.run_for(sim.chance.uniform(0.5, 20.0))
+    sim.judge.standby.clear()
+
+
 def _recover(sim: SimCluster) -> None:
     """Put right what is wrong; then all has to be as before, within the bound."""
     faults.heal(sim)
     sim.run_until(lambda: _attended(sim, faults.wishes_for_health), HEALED_S, "there is quorum again")
-    sim.run_until(lambda: _attended(sim, SimCluster.healthy), HEALED_S, "healthy again after everything was put right")
+    sim.run_until(lambda: _attended(sim, SimCluster.healthy), HEALED_S, "healthy after all was put right")
     for pair in sim.pairs:
         sim.judge.intact(pair)

@@ -24,7 +24,7 @@ from appliance.decide.messages import (
     Reported,
 )
 from appliance.decide.steps import Start, Step, Stop, lane
-from appliance.decide.view import ClusterView, DrbdReport, Record, Report, State
+from appliance.decide.view import BLANK, ClusterView, DrbdReport, Record, Report, State
 from appliance.errors import InputError
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.world import Event, World
@@ -71,6 +71,7 @@ class Core:
         self._quorum_unknown_until: float | None = world.now() + QUORUM_UNKNOWN_S
         self._on_disk = record
         self._ready = False
+        self._told: Report | None = None
         self._sent: Report | None = None
         self._running: dict[str, Step] = {}
         self._exclusions: dict[str, _Exclusion] = {}
@@ -229,7 +230,8 @@ class Core:
         self._offered.discard((self.view.view_id, repr(message)))
         self._wishes = [w for w in self._wishes if replace(w, view_id=self.view.view_id) != message]
 
-    def _report(self) -> Report:
+    def _news(self) -> Report:
+        """The report but for the record, whose changes the others know anyway."""
         return Report(
             node=self.me,
             boot_id=self._boot_id,
@@ -237,7 +239,7 @@ class Core:
             quorate=self.quorate,
             groups=self.local.group_reports(self._claimed()),
             drbd=dict(self.local.drbd),
-            record=self._on_disk,
+            record=BLANK,
             leaving=self.leaving,
             stopping=self.stopping,
             down=tuple(sorted(n for n in self._absent_since if self._is_down(n))),
@@ -260,11 +262,10 @@ class Core:
             self._act_without_quorum()
             return
         self._decide()
-        report = self._report()
-        unstamped = replace(report, record=Record())
-        if self._ready and (force or self._sent is None or unstamped != replace(self._sent, record=Record())):
-            self._sent = report
-            self.world.multicast(Reported(report))
+        news = self._news()
+        if self._ready and (force or news != self._told):
+            self._told, self._sent = news, replace(news, record=self._on_disk)
+            self.world.multicast(Reported(self._sent))
         if not self.quorate:
             self._act_without_quorum()
         elif self._is_heard():

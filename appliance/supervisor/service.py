@@ -100,7 +100,7 @@ class SupervisorService:
             reply(code)
 
     def tell(self, event: Event) -> None:
-        value = {"at": round(time.time(), 3), "node": self.me, "kind": event.kind, "text": event.text}
+        value = {"at": round(time.time(), 3), "seen_by": self.me, "kind": event.kind, "text": event.text}
         value |= event.data
         self.events.append(value)
         log.info("%s", event.text)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the seconds of an outage went, from the client's log and the survivor's events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from appliance.lab.writer import Acknowledged, longest_outage
+
+# The kind of resource in an event's resource id -> the phase that its start makes.
+PHASES = {"drbd": "promote", "filesystem": "mount", "service": "service_start", "address": "address"}
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """Seconds. ``total`` is between two acknowledged rows; ``other`` is what the phases leave of it."""
+
+    total: float
+    detection: float
+    safety_wait: float
+    promote: float
+    mount: float
+    service_start: float
+    address: float
+    other: float
+
+    @property
+    def takeover(self) -> float:
+        """The part in which the survivor works: neither detection nor the safety wait."""
+        return self.total - self.detection - self.safety_wait
+
+    def as_json(self) -> dict[str, float]:
+        return {
+            **{key: round(value, 3) for key, value in asdict(self).items()},
+            "takeover": round(self.takeover, 3),
+        }
+
+
+def breakdown(
+    cut_at: float, lost: str, rows: Sequence[Acknowledged], events: Sequence[dict[str, Any]]
+) -> Breakdown:
+    """Take apart the outage that began when ``lost`` lost power at ``cut_at`` (Unix time).
+
+    ``events`` are the survivor's. Its clock and the host's are set equal when a cluster is restored.
+    """
+    outage = longest_outage(list(rows), since=cut_at)
+    after = [event for event in events if event["at"] >= cut_at]
+    left = next(e["at"] for e in after if e["kind"] == "left" and e["node"] == lost)
+    starts = [
+        event for event in after if event["kind"] == "step" and event["step"] == "start" and event["at"] > left
+    ]
+    phases = {PHASES[event["resource"].partition(":")[0]]: float(event["seconds"]) for event in starts}
+    began = starts[0]["at"] - starts[0]["seconds"]
+    detection = left - outage.last_before
+    waited = began - left
+    return Breakdown(
+        total=outage.seconds,
+        detection=detection,
+        safety_wait=waited,
+        **phases,
+        other=outage.seconds - detection - waited - sum(phases.values()),
+    )

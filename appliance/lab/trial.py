@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A formed pair under a client's load: what demo, scenarios and benchmarks do things to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.build.progress import Progress
+from appliance.errors import PairkeepError
+from appliance.lab import topology
+from appliance.lab.cluster import formed
+from appliance.lab.collect import collect
+from appliance.lab.lab import Lab, Machine
+from appliance.lab.pair import SERVICE_ADDRESS
+from appliance.lab.watch import WORKERS, RoleWatch
+from appliance.lab.writer import Acknowledged, read_log
+
+Status = dict[str, Any]
+STATUS_CALL = (
+    *("busctl", "--json=short", "call", "org.pairkeep.Supervisor1", "/org/pairkeep/Supervisor1"),
+    "org.pairkeep.Supervisor1",
+)
+WRITER = (sys.executable, "-m", "appliance.lab.writer")
+# A minute is several times what anything here usually takes; it bounds tests and asserts nothing.
+PATIENCE_S = 180.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What must hold at the end of every scenario, as found."""
+
+    acknowledged: int
+    lost: tuple[int, ...]
+    both_primary_s: float
+    disks: dict[str, str]
+
+    @property
+    def sound(self) -> bool:
+        return not self.lost and self.both_primary_s == 0
+
+
+class Trial:
+    """One run on a restored pair. ``rows`` are the acknowledged rows up to now."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.log = lab.folder / "acknowledged.jsonl"
+        self._writer: subprocess.Popen[str] | None = None
+        self._watch = RoleWatch(lab)
+
+    @property
+    def rows(self) -> list[Acknowledged]:
+        return read_log(self.log) if self.log.exists() else []
+
+    def ask(self, machine: str, method: str) -> Any:
+        """The value of one of the supervisor's D-Bus methods without arguments, asked on ``machine``."""
+        answer = self.lab[machine].exec([*STATUS_CALL, method], timeout_s=10).stdout
+        return json.loads(json.loads(answer)["data"][0])
+
+    def status(self, machine: str | None = None) -> Status:
+        """The status as ``machine`` sees it; without one, as the first that answers does."""
+        for name in (machine,) if machine else ("witness", *WORKERS):
+            with contextlib.suppress(PairkeepError):
+                answer: Status = self.ask(name, "Status")
+                return answer
+        return {"groups": [], "nodes": [], "drbd": [], "quorate": False}
+
+    def wait(
+        self,
+        what: str,
+        true: Callable[[Status], object],
+        *,
+        machine: str | None = None,
+        timeout_s: float = PATIENCE_S,
+    ) -> Status:
+        """Wait until ``true`` holds for the status; returns that status. The error shows the last one."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            status = self.status(machine)
+            if true(status):
+                return status
+            if time.monotonic() > deadline:
+                raise PairkeepError(f"not within {timeout_s:g} s: {what}; status: {json.dumps(status)[:3000]}")
+            time.sleep(0.3)
+
+    def running_on(self, machine: str | None = None) -> str | None:
+        """Where the group runs, wholly; None when it does not."""
+        return _running_on(self.status(machine))
+
+    @property
+    def active(self) -> Machine:
+        """The machine with the service. Raises PairkeepError when there is none."""
+        name = self.running_on()
+        if name is None:
+            raise PairkeepError("the service runs nowhere")
+        return self.lab[name]
+
+    def other(self, machine: Machine) -> Machine:
+        return self.lab[next(name for name in WORKERS if name != machine.name)]
+
+    def wait_running(self, node: str | None = None, *, timeout_s: float = PATIENCE_S) -> str:
+        """Wait until the group runs (on ``node``); returns where."""
+        status = self.wait(
+            f"the group runs {f'on {node}' if node else ''}",
+            lambda s: (here := _running_on(s)) is not None and (node is None or here == node),
+            timeout_s=timeout_s,
+        )
+        return str(_running_on(status))
+
+    def wait_paired(self, *, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until both disks are UpToDate and connected, and on record as such."""
+        self.wait("both disks are UpToDate", paired, timeout_s=timeout_s)
+
+    def start_writer(self) -> None:
+        self._writer = self.lab.popen_client([*WRITER, str(self.log)], stdout=subprocess.DEVNULL)
+
+    def wait_rows(self, count: int, *, timeout_s: float = PATIENCE_S) -> None:
+        """Wait until ``count`` more rows than now are acknowledged."""
+        goal = len(self.rows) + count
+        self.lab.wait_for(f"{count} more rows", lambda: len(self.rows) >= goal, timeout_s=timeout_s, poll_s=0.1)
+
+    def stop_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.send_signal(signal.SIGTERM)
+            self._writer.wait(timeout=30)
+            self._writer = None
+
+    def start(self) -> None:
+        """Begin to watch the roles and to write."""
+        self._watch.start()
+        self.start_writer()
+
+    def finish(self) -> Verdict:
+        """Stop the client, and see what the database holds of what was acknowledged."""
+        self.stop_writer()
+        self._watch.stop()
+        rows = {row.row for row in self.rows}
+        held: set[int] = set()
+        if rows:
+            found = self.lab.run_client([*WRITER, str(self.log), "--check"], timeout_s=60).stdout
+            held = set(json.loads(found))
+        sides = self.status()["drbd"]
+        disks = {name: side["disk"] for drbd in sides for name, side in drbd["nodes"].items()}
+        return Verdict(len(rows), tuple(sorted(rows - held)), self._watch.both_primary_s(), disks)
+
+
+def _running_on(status: Status) -> str | None:
+    return next((g["node"] for g in status["groups"] if g["state"] == "running"), None)
+
+
+def paired(status: Status) -> bool:
+    """Both disks are UpToDate, connected, and on record as current."""
+    return bool(status["drbd"]) and all(
+        len(drbd["nodes"]) == len(drbd["current"]) == len(WORKERS)
+        and all(s["disk"] == "UpToDate" and s["connection"] == "Connected" for s in drbd["nodes"].values())
+        for drbd in status["drbd"]
+    )
+
+
+def waiting_for(lab: Lab) -> str | None:
+    """What a lab that is being formed still lacks, in words; None when its cluster is ready for scenarios."""
+    trial = Trial(lab)
+    status = trial.status("witness")
+    online = [n["name"] for n in status["nodes"] if n["state"] == "online"]
+    if len(online) < len(lab.machines):
+        return f"{len(online)} of {len(lab.machines)} nodes take part"
+    group = status["groups"][0]
+    if group["state"] != "running":
+        return f"{group['name']} is {group['state']}: {group['reason']}"
+    if not paired(status) or not status["settled"]:
+        return "the disks are not both UpToDate"
+    reached = lab.run_client([*WRITER, "/dev/null", "--ping"], check=False, timeout_s=20).returncode == 0
+    return None if reached else f"the database does not answer at {SERVICE_ADDRESS}"
+
+
+@contextlib.contextmanager
+def trial(name: str, progress: Progress) -> Iterator[Trial]:
+    """A restored pair of its own, taken down at the end. Nothing is written to it yet."""
+    with formed(name, topology.pair(progress), waiting_for, progress) as lab:
+        yield Trial(lab)
+
+
+def events(trial: Trial, machine: str) -> list[dict[str, Any]]:
+    """What happened on ``machine``, oldest first."""
+    found: list[dict[str, Any]] = trial.ask(machine, "Events")
+    return found
+
+
+def keep_evidence(trial: Trial, folder: Path) -> None:
+    """After a failure: everything that may tell why."""
+    collect(trial.lab, folder)
+    if trial.log.exists():
+        (folder / trial.log.name).write_text(trial.log.read_text())

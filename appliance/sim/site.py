@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One simulated machine with all that runs on it: corosync, the supervisor, DRBD's fence-peer handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from typing import Literal
+
+from appliance.config.model import Cluster
+from appliance.sim.clock import Story
+from appliance.sim.disks import Pair
+from appliance.sim.judge import Judge
+from appliance.sim.machine import Machine
+from appliance.sim.process import Process
+from appliance.sim.resources import Resources
+from appliance.sim.ring import Corosync
+
+COROSYNC_STARTS_S = (0.3, 1.5)
+SUPERVISOR_STARTS_S = (0.3, 2.0)
+
+
+@dataclass
+class _Handler:
+    """A running fence-peer handler; ``meetings``: how often the kernel had met its peer when it began."""
+
+    meetings: int
+    waits: bool = False
+
+
+class Site:
+    """One machine with all that runs on it."""
+
+    def __init__(
+        self, cluster: Cluster, machine: Machine, pairs: dict[str, Pair], corosync: Corosync, judge: Judge
+    ) -> None:
+        # Written out, as mypy infers no types across the circle of Site, Process and Judge.
+        self.cluster: Cluster = cluster
+        self.machine: Machine = machine
+        self.pairs: dict[str, Pair] = pairs
+        self.corosync: Corosync = corosync
+        self.judge: Judge = judge
+        self.story: Story = machine.story
+        self.resources: Resources = Resources(cluster, machine, pairs, mounted=judge.mounted)
+        self.resources.changed = self._changed
+        self.process: Process | None = None
+        self.cut: Literal["before", "after"] | None = None
+        self._handlers: dict[str, list[_Handler]] = {d.name: [] for d in cluster.drbd}
+        self._pids = count(100)
+        machine.on_boot.append(self._booted)
+        machine.on_halt.append(self._halted)
+
+    def _booted(self) -> None:
+        self.machine.soon(*COROSYNC_STARTS_S, self._start_corosync)
+
+    def _start_corosync(self) -> None:
+        self.corosync.start(self.machine.name)
+        self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
+
+    def _halted(self) -> None:
+        if self.process is not None:
+            self.process.ended = True
+            self.process = None
+        for handlers in self._handlers.values():
+            handlers.clear()
+        self.corosync.halt(self.machine.name)
+
+    def _changed(self) -> None:
+        if self.process is not None:
+            self.process.after(0.01, 0.1, self.process.look)
+
+    # The supervisor ---------------------------------------------------------------------------------
+
+    def start_supervisor(self) -> None:
+        if self.process is None and self.machine.powered:
+            self.story.tell(self.machine.name, "supervisor starts")
+            self.process = Process(self, next(self._pids))
+            self.process.start()
+
+    def kill_supervisor(self) -> None:
+        """SIGKILL; systemd starts it again."""
+        if self.process is not None:
+            self.story.tell(self.machine.name, "supervisor is killed")
+            self._end()
+            self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
+
+    def process_finished(self) -> None:
+        if self.process is not None:
+            leaving = self.process.core.leaving
+            self.story.tell(self.machine.name, "supervisor has ended")
+            self._end()
+            if leaving:
+                self.machine.power_off("is shut down")
+
+    def _end(self) -> None:
+        if self.process is not None:
+            self.process.end()
+            self.process = None
+        for drbd, handlers in self._handlers.items():
+            for handler in handlers:
+                self._later(drbd, handler)
+
+    def take_cut(self) -> Literal["before", "after"] | None:
+        """An armed power cut hits the next write of the record, once."""
+        cut, self.cut = self.cut, None
+        return cut
+
+    def spare(self) -> None:
+        """Disarm a power cut that has not hit."""
+        self.cut = None
+
+    # The fence-peer handler -------------------------------------------------------------------------
+
+    def ask_fence(self, drbd: str) -> None:
+        """The kernel starts the handler."""
+        handler = _Handler(self.pairs[drbd].sides[self.machine.name].meetings)
+        self._handlers[drbd].append(handler)
+        self.machine.soon(0.02, 0.3, partial(self._call, drbd, handler))
+
+    def _call(self, drbd: str, handler: _Handler) -> None:
+        if self.process is None:
+            self._later(drbd, handler)
+        else:
+            handler.waits = True
+            self.process.core.on_fence_request(drbd)
+
+    def _later(self, drbd: str, handler: _Handler) -> None:
+        handler.waits = False
+        self.machine.after(1.0, partial(self._call, drbd, handler))
+
+    def fence_answered(self, drbd: str, code: int) -> None:
+        for handler in [h for h in self._handlers[drbd] if h.waits]:
+            self._handlers[drbd].remove(handler)
+            answer = partial(self.pairs[drbd].fence_answer, self.machine.name, code, handler.meetings)
+            self.machine.soon(0.005, 0.05, answer)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures: a pair of one's own for every scenario, restored from the one that was formed; evidence on failure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.build import folders
+from appliance.build.progress import Progress
+from appliance.lab import topology
+from appliance.lab.cluster import boot_all, formed
+from appliance.lab.lab import Lab
+from appliance.lab.trial import Trial, keep_evidence, waiting_for
+
+LAB = "vm-tests"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Lets fixtures see whether their test failed."""
+    report = yield
+    setattr(item, f"report_{report.when}", report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def progress() -> Progress:
+    return Progress(sys.__stderr__)
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
+    """A formed pair with the group on alpha, watched for two Primaries from the start."""
+    Lab.open(LAB).down()
+    with formed(LAB, topology.pair(progress), waiting_for, progress) as lab:
+        yield from _judged(Trial(lab), request)
+
+
+@pytest.fixture
+def blank(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
+    """Machines that have never run, with blank disks, booting with their answers."""
+    Lab.open(LAB).down()
+    with Lab.open(LAB).up(topology.pair(progress), boot=False) as lab:
+        boot_all(lab)
+        yield from _judged(Trial(lab), request)
+
+
+def _judged(trial: Trial, request: pytest.FixtureRequest) -> Iterator[Trial]:
+    yield trial
+    report = getattr(request.node, "report_call", None)
+    if report is None or report.failed:
+        keep_evidence(trial, _evidence_folder(request.node.name))
+
+
+def _evidence_folder(name: str) -> Path:
+    return folders.build_folder() / "failed" / name.replace("/", "-")
+
+
+@pytest.fixture
+def survives(pair: Trial) -> Callable[[], None]:
+    """Call it at the end: every acknowledged row is there, and never were two machines Primary."""
+
+    def check() -> None:
+        verdict = pair.finish()
+        assert verdict.acknowledged > 0
+        assert verdict.lost == ()
+        assert verdict.both_primary_s == 0
+
+    return check

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a pair has to survive, on real machines. Each scenario reads like the sentence that names it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from appliance.config.model import Cluster
+from appliance.errors import PairkeepError
+from appliance.lab.trial import Trial, events, paired, waiting_for
+from appliance.lab.writer import longest_outage
+
+Check = Callable[[], None]
+
+
+def test_blank_machines_become_a_pair(blank: Trial) -> None:
+    blank.lab.wait_for("the cluster is formed", lambda: waiting_for(blank.lab) is None, timeout_s=300)
+    assert paired(blank.status())
+    # The first sync was skipped, since both disks were blank: nothing was ever copied.
+    journal = blank.lab["alpha"].exec(["journalctl", "-k", "-o", "cat"]).stdout
+    assert "SyncSource" not in journal
+
+
+def test_switchover_there_and_back(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    for target in ("beta", "alpha"):
+        done = pair.lab["witness"].exec(["pairkeep", "switchover", "shop", target], timeout_s=120)
+        assert f"shop runs on {target}" in done.stdout
+        pair.wait_rows(50)
+    pair.wait_paired()
+    survives()
+
+
+def test_power_cut_of_the_active_machine(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(100)
+    lost = pair.active
+    lost.power_off()
+    survivor = pair.wait_running(pair.other(lost).name)
+    pair.wait_rows(50)
+    lost.power_on()
+    pair.wait_paired()
+    # It comes back without taking the service with it: failback is off.
+    assert pair.running_on() == survivor
+    survives()
+
+
+def test_power_cut_of_the_standby_and_its_return(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    standby = pair.other(active)
+    standby.power_off()
+    pair.wait_rows(100)
+    assert pair.running_on() == active.name
+    standby.power_on()
+    pair.wait_paired()
+    survives()
+
+
+@pytest.mark.parametrize("first", ["alpha", "beta"])
+def test_both_lost_and_started_again(pair: Trial, survives: Check, first: str) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    pair.lab["beta"].power_off()
+    pair.lab["alpha"].power_off()
+    one = pair.lab[first]
+    one.power_on()
+    # Alone it must wait, for the other one may hold newer acknowledged writes; and it says so.
+    status = pair.wait(
+        f"{first} says why it waits", lambda s: "may hold newer acknowledged writes" in _against(s, first)
+    )
+    assert status["groups"][0]["state"] == "stopped"
+    pair.other(one).power_on()
+    pair.wait_running()
+    pair.wait_rows(50)
+    pair.wait_paired()
+    assert active.name in ("alpha", "beta")
+    survives()
+
+
+def test_panic_of_the_active_machine(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    active.panic()
+    pair.wait_running(pair.other(active).name)
+    pair.wait_rows(50)
+    # The kernel restarts by itself after a panic, so it comes back without being told.
+    pair.wait_paired()
+    survives()
+
+
+def test_mariadbd_killed_is_restarted_in_place(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    active.kill_process("mariadbd")
+    pair.wait_rows(50)
+    assert pair.running_on() == active.name
+    survives()
+
+
+def test_mariadbd_killed_again_and_again_moves(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(20)
+    active = pair.active
+    for _ in range(3):
+        active.kill_process("mariadbd")
+        pair.wait_rows(20)
+    pair.wait_running(pair.other(active).name)
+    pair.wait_rows(20)
+    why = pair.lab["witness"].exec(["pairkeep", "why", "shop"]).stdout
+    assert f"not on {active.name}: service:mariadb.service has failed there 3 times" in why
+    pair.wait_paired()
+    survives()
+
+
+def test_supervisor_killed_costs_nothing(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    before = _main_pid(pair, "mariadb")
+    supervisor = _main_pid(pair, "pairkeep")
+    killed_at = time.time()
+    active.kill_process("appliance.supervisor")
+    pair.wait("a new supervisor takes part", lambda _: _main_pid(pair, "pairkeep") not in ("0", supervisor))
+    pair.wait_running(active.name)
+    pair.wait_rows(100)
+    assert _main_pid(pair, "mariadb") == before
+    # The same server, and no pause beyond what the new process takes from the client's one processor.
+    assert longest_outage(pair.rows, since=killed_at).seconds < 3
+    survives()
+
+
+def test_standby_outlasts_a_restart_of_its_supervisor(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(20)
+    active = pair.active
+    other = pair.other(active)
+    pair.lab["witness"].exec(["pairkeep", "standby", active.name])
+    pair.wait_running(other.name)
+    active.exec(["systemctl", "restart", "pairkeep.service"], timeout_s=120)
+    pair.wait(f"{active.name} is in standby", lambda s: _node(s, active.name) == "standby")
+    assert pair.running_on() == other.name
+    pair.lab["witness"].exec(["pairkeep", "online", active.name])
+    pair.wait(f"{active.name} is online", lambda s: _node(s, active.name) == "online")
+    pair.wait_rows(20)
+    pair.wait_paired()
+    survives()
+
+
+def test_maintenance_outlasts_a_restart_and_nothing_is_touched(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(20)
+    active = pair.active
+    pair.lab["witness"].exec(["pairkeep", "maintenance", "on"])
+    active.exec(["systemctl", "restart", "pairkeep.service"], timeout_s=120)
+    pair.wait("maintenance is on", lambda s: s["maintenance"])
+    active.exec(["systemctl", "stop", "mariadb.service"], timeout_s=60)
+    pair.wait("it is seen that the database is down", lambda s: s["groups"][0]["state"] != "running")
+    time.sleep(5)
+    assert active.exec(["systemctl", "is-active", "mariadb.service"], check=False).stdout.strip() == "inactive"
+    pair.lab["witness"].exec(["pairkeep", "maintenance", "off"])
+    pair.wait_running(active.name)
+    pair.wait_rows(20)
+    survives()
+
+
+def test_active_machine_loses_both_networks(pair: Trial, survives: Check, shop: Cluster) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    other = pair.other(active)
+    boot = active.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout
+    for network in (1, 2):
+        active.unplug(network)
+    unplugged_at = time.time()
+    pair.wait_running(other.name)
+    # Cut off, it stopped in time: its frozen disk could not be released, so the watchdog has reset it.
+    pair.lab.wait_for(f"{active.name} has booted again", lambda: _boot_id(active) not in ("", boot), timeout_s=180)
+    took_over = next(
+        e["at"] - e["seconds"] for e in events(pair, other.name) if e["kind"] == "step" and e["at"] > unplugged_at
+    )
+    assert took_over - unplugged_at >= shop.watchdog_s
+    pair.wait_rows(50)
+    for network in (1, 2):
+        active.plug(network)
+    pair.wait_paired()
+    assert pair.running_on() == other.name
+    survives()
+
+
+def test_replication_network_alone_unplugged_and_plugged(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    active = pair.active
+    standby = pair.other(active)
+    standby.unplug(2)
+    pair.wait("the copy is known to be out of date", lambda s: s["drbd"][0]["current"] == [active.name])
+    pair.wait_rows(100)
+    assert pair.running_on() == active.name
+    standby.plug(2)
+    pair.wait_paired()
+    assert pair.running_on() == active.name
+    survives()
+
+
+def test_verify_finds_a_block_changed_underneath_and_repairs_it(pair: Trial, survives: Check) -> None:
+    pair.start()
+    pair.wait_rows(50)
+    standby = pair.other(pair.active)
+    # 512 MiB into the disk: behind DRBD's back, and where the filesystem has something to be compared.
+    garbage = ["dd", "if=/dev/urandom", "of=/dev/disk/by-id/virtio-data", "bs=4096", "count=1", "seek=131072"]
+    standby.exec([*garbage, "oflag=direct", "conv=notrunc"])
+    done = standby.exec(["pairkeep", "verify", "shopdata", "--json"], timeout_s=300)
+    assert '"out_of_sync_kib": 4' in done.stdout
+    pair.wait_paired()
+    again = standby.exec(["pairkeep", "verify", "shopdata", "--json"], timeout_s=300)
+    assert '"out_of_sync_kib": 0' in again.stdout
+    survives()
+
+
+@pytest.fixture
+def shop() -> Cluster:
+    from appliance.config.load import parse
+    from appliance.lab.pair import CLUSTER_TOML
+
+    return parse(CLUSTER_TOML)
+
+
+def _against(status: dict, node: str) -> str:
+    return status["groups"][0]["nodes"].get(node, "") if status["groups"] else ""
+
+
+def _node(status: dict, name: str) -> str:
+    return next((n["state"] for n in status["nodes"] if n["name"] == name), "")
+
+
+def _main_pid(pair: Trial, unit: str) -> str:
+    machine = pair.lab[pair.running_on() or "alpha"]
+    return machine.exec(["systemctl", "show", "-P", "MainPID", f"{unit}.service"], check=False).stdout.strip()
+
+
+def _boot_id(machine: object) -> str:
+    try:
+        return machine.exec(["cat", "/proc/sys/kernel/random/boot_id"], timeout_s=2).stdout
+    except PairkeepError:
+        return ""
