@@ -134,22 +134,24 @@ class Drbd:
 
 
 class EventStream:
-    """Follows ``drbdsetup events2``. Watch `fileno` and call `read`; a stream that ended is begun again there."""
+    """Follows ``drbdsetup events2``. Watch `fileno` and call `read`, until that says to begin with a new one."""
 
     def __init__(self) -> None:
-        self._open()
+        self._fold = EventsFold()
+        self._rest = ""
+        self._process = subprocess.Popen(
+            ["drbdsetup", "events2", "--statistics"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        )
 
     def fileno(self) -> int:
         assert self._process.stdout is not None  # noqa: S101
         return self._process.stdout.fileno()
 
-    def read(self) -> dict[str, DrbdStatus]:
-        """The statuses that changed. After a restart of the stream (`fileno` differs) read them all afresh."""
+    def read(self) -> dict[str, DrbdStatus] | None:
+        """The statuses that changed; None when the stream has ended or has gaps, so that all must be read anew."""
         data = os.read(self.fileno(), 1 << 16)
         if not data or self._fold.lost:
-            self.close()
-            self._open()
-            return {}
+            return None
         lines = (self._rest + data.decode(errors="replace")).split("\n")
         self._rest = lines.pop()
         changed = self._fold.feed(lines)
@@ -158,13 +160,8 @@ class EventStream:
     def close(self) -> None:
         self._process.kill()
         self._process.wait()
-
-    def _open(self) -> None:
-        self._fold = EventsFold()
-        self._rest = ""
-        self._process = subprocess.Popen(
-            ["drbdsetup", "events2", "--statistics"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
-        )
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 def with_progress(status: DrbdStatus, minor: int) -> DrbdStatus:

@@ -62,7 +62,6 @@ class SupervisorService:
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
-        self._drbd_events = EventStream() if cluster.drbd else None
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -113,8 +112,8 @@ class SupervisorService:
 
     def start(self) -> None:
         """Look at everything once, then take part. Nothing is changed by this."""
-        if self._drbd_events is not None:
-            self._watch_drbd(self._drbd_events)
+        if self.cluster.drbd:
+            self._watch_drbd()
         self._unseen = {group.name for group in self.cluster.groups}
         for group in self.cluster.groups:
             self.lanes.put(group.name, partial(self._first_look, group.name))
@@ -237,20 +236,23 @@ class SupervisorService:
 
     # DRBD ---------------------------------------------------------------------------------------
 
-    def _watch_drbd(self, stream: EventStream) -> None:
+    def _watch_drbd(self) -> None:
+        stream = EventStream()
         for name, drbd in self.executor.drbd.items():
             self._drbd_changed(name, drbd.status())
-        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told)
+        GLib.unix_fd_add_full(
+            GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told, stream
+        )
 
-    def _drbd_told(self, _fd: int, _condition: object) -> bool:
-        assert self._drbd_events is not None  # noqa: S101
-        before = self._drbd_events.fileno()
-        for name, status in self._drbd_events.read().items():
+    def _drbd_told(self, _fd: int, _condition: object, stream: EventStream) -> bool:
+        changed = stream.read()
+        if changed is None:
+            stream.close()
+            self._watch_drbd()
+            return False
+        for name, status in changed.items():
             if name in self.executor.drbd:
                 self._drbd_changed(name, status)
-        if self._drbd_events.fileno() != before:
-            self._watch_drbd(self._drbd_events)
-            return False
         return True
 
     def _drbd_changed(self, name: str, status: DrbdStatus) -> None:

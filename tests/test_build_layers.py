@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from appliance.build import bootstrap, layers, requirements, tools
+from appliance.build.progress import Progress
+from appliance.errors import InputError
+
+
+def quiet() -> tuple[Progress, io.StringIO]:
+    stream = io.StringIO()
+    return Progress(stream), stream
+
+
+def make(folder: Path) -> None:
+    (folder / "root.tar").write_bytes(b"content")
+
+
+def test_a_layer_is_made_once(tmp_path: Path) -> None:
+    progress, _ = quiet()
+    assert layers.ensure(tmp_path / "layer", make, progress, what="layer")
+    assert not layers.ensure(tmp_path / "layer", make, progress, what="layer")
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (lambda folder: (folder / "root.tar").write_bytes(b"cantent"), "root.tar has changed"),
+        (lambda folder: (folder / "root.tar").write_bytes(b"cont"), "root.tar has changed"),
+        (lambda folder: (folder / "root.tar").unlink(), "root.tar is missing"),
+        (lambda folder: (folder / "sums.json").unlink(), "sums.json is missing"),
+        (lambda folder: (folder / "sums.json").write_text("[]"), "sums.json is unreadable"),
+        (lambda folder: (folder / "sums.json").write_text("{"), "sums.json is unreadable"),
+    ],
+)
+def test_a_damaged_layer_is_made_again_and_said_so(tmp_path: Path, harm: object, why: str) -> None:
+    progress, stream = quiet()
+    layers.ensure(tmp_path / "layer", make, progress, what="layer")
+    assert callable(harm)
+    harm(tmp_path / "layer")
+    assert layers.ensure(tmp_path / "layer", make, progress, what="layer")
+    assert f"the cached layer is damaged ({why}): making it again" in stream.getvalue()
+    assert layers.damage(tmp_path / "layer") is None
+
+
+def test_a_failed_build_leaves_the_last_good_one(tmp_path: Path) -> None:
+    target = tmp_path / "image"
+    with layers.atomic_folder(target) as making:
+        (making / "file").write_text("good")
+    with pytest.raises(RuntimeError), layers.atomic_folder(target) as making:
+        (making / "file").write_text("bad")
+        raise RuntimeError
+    assert (target / "file").read_text() == "good"
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_remains_of_killed_builds_are_swept(tmp_path: Path) -> None:
+    (tmp_path / ".image-1.abcd").mkdir()
+    (tmp_path / ".image-1.lock").touch()
+    (tmp_path / ".other.abcd").mkdir()
+    (tmp_path / "image-1").mkdir()
+    layers.sweep(tmp_path, "image-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".image-1.lock", ".other.abcd", "image-1"]
+
+
+def test_missing_programs_are_all_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requirements, "SEARCH_PATH", "/nonexistent")
+    with pytest.raises(InputError) as error:
+        requirements.require_programs(("mmdebstrap", "newuidmap", "newgidmap"))
+    assert error.value.message == "missing on this host: mmdebstrap, newuidmap, newgidmap"
+    assert error.value.hint == "apt-get install mmdebstrap uidmap"
+
+
+def test_too_little_space_says_found_and_needed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the test needs 1000000000 MiB below .*, found \d+ MiB free"):
+        requirements.require_space(tmp_path / "not/there/yet", 10**9, "the test")
+
+
+def test_the_mmdebstrap_command() -> None:
+    argv = bootstrap.command(
+        Path("out.tar"),
+        variant="minbase",
+        mode="unshare",
+        suite="trixie",
+        source_lines=bootstrap.sources("trixie", "http://m/debian", "http://m/security"),
+        packages=["udev", "dbus"],
+        before_packages=["#!/bin/sh\necho a"],
+        after_packages=["#!/bin/sh\necho b"],
+    )
+    assert argv[:4] == ("mmdebstrap", "--variant=minbase", "--mode=unshare", "--format=tar")
+    assert "--essential-hook=#!/bin/sh\necho a" in argv
+    assert argv[-7:] == (
+        "--customize-hook=#!/bin/sh\necho b",
+        "--include=udev,dbus",
+        "trixie",
+        "out.tar",
+        "deb http://m/debian trixie main",
+        "deb http://m/debian trixie-updates main",
+        "deb http://m/security trixie-security main",
+    )
+
+
+@pytest.mark.parametrize(
+    "release", [{}, {"ID": "ubuntu", "VERSION_ID": "26.04"}, {"ID": "debian", "VERSION_ID": "12"}]
+)
+def test_older_and_other_hosts_need_a_tools_tree(release: dict[str, str]) -> None:
+    assert not tools.host_suffices(release)
+
+
+def test_programs_of_a_tree_start_through_its_own_loader(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "usr/sbin").mkdir()
+    (tmp_path / "usr/bin/qemu-system-x86_64").touch()
+    (tmp_path / "usr/sbin/mke2fs").touch()
+    programs = tools.Tools(tmp_path)
+    libraries = f"{tmp_path}/usr/lib/x86_64-linux-gnu"
+    loader = (f"{libraries}/ld-linux-x86-64.so.2", "--library-path", libraries, "--argv0")
+    assert programs.argv("mke2fs") == (*loader, "mke2fs", f"{tmp_path}/usr/sbin/mke2fs")
+    assert programs.qemu_argv()[-2:] == (f"-L{tmp_path}/usr/share/qemu", f"-L{tmp_path}/usr/share/seabios")
+    assert programs.environment("python3.13") == {"PYTHONHOME": f"{tmp_path}/usr"}
+    with pytest.raises(InputError, match="no program mcopy"):
+        programs.argv("mcopy")
+
+
+def test_progress_prints_plain_lines_off_a_terminal() -> None:
+    progress, stream = quiet()
+    with progress.phase("outer"):
+        progress.note("[x] kept")
+        with progress.phase("inner"):
+            pass
+    with pytest.raises(RuntimeError), progress.phase("broken"):
+        raise RuntimeError
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "  [x] kept"
+    assert lines[1].startswith("  inner: done, 0.0 s")
+    assert lines[2].startswith("outer: done, ")
+    assert lines[3].startswith("broken: failed, ")
+    assert set(progress.seconds) == {"outer", "inner", "broken"}
