@@ -120,7 +120,8 @@ def test_programs_of_a_tree_start_through_its_own_loader(tmp_path: Path) -> None
     libraries = f"{tmp_path}/usr/lib/x86_64-linux-gnu"
     loader = (f"{libraries}/ld-linux-x86-64.so.2", "--library-path", libraries, "--argv0")
     assert programs.argv("mke2fs") == (*loader, "mke2fs", f"{tmp_path}/usr/sbin/mke2fs")
-    assert programs.qemu_argv()[-2:] == (f"-L{tmp_path}/usr/share/qemu", f"-L{tmp_path}/usr/share/seabios")
+    firmware = ("-L", f"{tmp_path}/usr/share/qemu", "-L", f"{tmp_path}/usr/share/seabios")
+    assert programs.qemu_argv()[-4:] == firmware
     assert programs.environment("python3.13") == {"PYTHONHOME": f"{tmp_path}/usr"}
     with pytest.raises(InputError, match="no program mcopy"):
         programs.argv("mcopy")

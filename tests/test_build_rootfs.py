@@ -100,8 +100,8 @@ def test_folders_of_the_packages_keep_their_modes(base: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        (Entry("lib/x", 0o644, b""), "puts /lib/x below /lib, which is no folder"),
-        (Entry("etc/motd/x", 0o644, b""), "puts /etc/motd/x below /etc/motd, which is no folder"),
+        (Entry("lib/x", 0o644, b""), "has a folder /lib, which is no folder"),
+        (Entry("etc/motd/x", 0o644, b""), "has a folder /etc/motd, which is no folder"),
         (Entry("etc", 0o644, b""), "has a file /etc, which is a folder"),
         (Entry("etc/motd", 0o755), "has a folder /etc/motd, which is no folder"),
         (Entry("usr/bin/true", 0o755, b""), "replaces /usr/bin/true, which has hard links"),
@@ -110,6 +110,12 @@ def test_folders_of_the_packages_keep_their_modes(base: Path) -> None:
 def test_what_would_break_the_image_is_refused(base: Path, entry: Entry, message: str) -> None:
     with pytest.raises(InputError, match=message):
         merge([[entry]], index_tar(base, {}))
+
+
+def test_a_file_below_a_file_is_refused(base: Path) -> None:
+    entries = [Entry("srv/a/b", 0o644, b""), Entry("srv/a", 0o644, b"")]
+    with pytest.raises(InputError, match="has a file /srv/a, which is a folder"):
+        merge([entries], index_tar(base, {}))
 
 
 def test_a_tree_becomes_entries_with_plain_modes(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_all_invariants_hold_whatever_fails(first: int) -> None:
     for seed in range(first, first + CHUNK):
         verdict = run_one(seed)
         assert verdict.violation is None, f"seed {seed}\n{verdict.story}"
-        assert verdict.acknowledged > 20
+        assert verdict.acknowledged > 0
 
 
 def test_a_seed_tells_the_same_story_twice() -> None:

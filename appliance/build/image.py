@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,8 @@ from appliance.run import run
 FORMAT = 1
 # Older images of the same name that stay, for machines that still run from them.
 KEPT = 3
-PACKAGES_MIB = 2200  # mmdebstrap's folder (in TMPDIR) and tar file, and the layer before it
+BOOTSTRAP_MIB = 900  # mmdebstrap's own folder, in TMPDIR
+PACKAGES_MIB = 1300  # the packages layer, and one that it replaces
 IMAGE_MIB = 1800  # root.tar and the root disk, with room to spare
 
 _NAMESPACE = uuid.UUID("6f0cbf43-0d26-4c83-9d3e-9f4f6f1a2d7b")
@@ -150,6 +152,7 @@ def _check_host(plan: _Plan, refresh: bool) -> None:
     if refresh or not plan.layer.exists():
         require_bootstrap()
         needed += PACKAGES_MIB
+        require_space(Path(tempfile.gettempdir()), BOOTSTRAP_MIB, "unpacking the packages")
     require_space(folders.build_folder(), needed, f"building the image {plan.spec.name}")
 
 

@@ -33,6 +33,7 @@ HOST_ONLY = (
     "cli/demo.py",
     "cli/image.py",
     "cli/lab.py",
+    "cli/sim.py",
 )
 DEPENDS = (
     "python3 (>= 3.13)",

@@ -144,13 +144,10 @@ def merge(layers: Iterable[Iterable[Entry]], index: Index) -> list[Entry]:
             _check(entry, wanted.get(entry.path), index)
             wanted[entry.path] = entry
     for entry in wanted.values():
-        folder = str(PurePosixPath(entry.path).parent)
-        above = wanted.get(folder)
-        if (above and not _is_folder(above)) or (not above and index.kinds.get(folder, "5") != "5"):
-            raise InputError(f"the overlay puts /{entry.path} below /{folder}, which is no folder in the image")
-        if not _is_folder(entry):
-            continue
-        if index.kinds.get(entry.path, "5") != "5":
+        above = wanted.get(str(PurePosixPath(entry.path).parent))
+        if above and not _is_folder(above):
+            raise InputError(f"the overlay puts /{entry.path} below /{above.path}, which it has as a file")
+        if _is_folder(entry) and index.kinds.get(entry.path, "5") != "5":
             raise InputError(f"the overlay has a folder /{entry.path}, which is no folder in the image")
     return [
         entry for path, entry in sorted(wanted.items()) if not (_is_folder(entry) and index.kinds.get(path) == "5")

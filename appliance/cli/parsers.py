@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    # Generic for type checkers only.
+    Subparsers = argparse._SubParsersAction
 
 
 def command(subparsers: Subparsers, name: str, summary: str, **more: Any) -> argparse.ArgumentParser:

@@ -7,14 +7,14 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config import model
 from appliance.decide.view import State
 from appliance.drivers.base import DriverError
 from appliance.drivers.blank import is_blank
-from appliance.drivers.drbd_status import DrbdStatus, EventsFold, parse_out_of_sync, parse_progress
+from appliance.drivers.drbd_status import DrbdStatus, EventsFold, parse_proc
 from appliance.run import Argument, RunError, run
 
 PROC_DRBD = Path("/proc/drbd")
@@ -24,6 +24,10 @@ JUST_CREATED = "0000000000000004:"
 RELEASE_S = 10.0
 POLL_S = 0.2
 COMMAND_S = 60
+# A connection that was lost takes connect-int, two seconds, to come back: polling sees that it was gone.
+VERIFY_POLL_S = 0.5
+# How long a repair waits for the peer to be connected again, whenever it is not.
+RECONNECT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,11 @@ class Drbd:
     # State --------------------------------------------------------------------------------------
 
     def status(self) -> DrbdStatus:
-        """The kernel's word, with the progress of a resync or verify."""
-        done = run(["drbdsetup", "events2", "--now", "--statistics"], timeout_s=COMMAND_S)
-        fold = EventsFold()
-        fold.feed(done.stdout.splitlines())
-        return with_progress(fold.statuses.get(self.config.name, DrbdStatus()), self.config.minor)
+        """The kernel's word now, with the progress of a resync or verify; starts no program."""
+        try:
+            return parse_proc(PROC_DRBD.read_text(), self.config.minor)
+        except FileNotFoundError:
+            return DrbdStatus()
 
     def state(self) -> State:
         return "started" if self.status().role == "Primary" else "stopped"
@@ -73,10 +77,22 @@ class Drbd:
     # Changes ------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        self._run("drbdadm", "up", self.config.name)
+        """Attach the disk and connect, as Secondary. What fails half-way is taken down again."""
+        if self.status().role != "Unconfigured":
+            return
+        try:
+            self._run("drbdadm", "up", self.config.name)
+        except DriverError:
+            self.down()
+            raise
+
+    def down(self) -> None:
+        """Disconnect and detach. The kernel refuses while it is in use."""
+        self._run("drbdsetup", "down", self.config.name)
 
     def connect(self) -> None:
-        self._run("drbdadm", "connect", self.config.name)
+        if self.status().connection == "StandAlone":
+            self._run("drbdadm", "connect", self.config.name)
 
     def start(self) -> None:
         self.promote(peer_surely_dead=False)
@@ -108,23 +124,38 @@ class Drbd:
 
     def skip_first_sync(self) -> None:
         """Declare both disks of a connected pair equal. Only right when both are blank."""
-        self._run("drbdadm", "--", "--clear-bitmap", "new-current-uuid", self.config.name)
+        self._run("drbdsetup", "new-current-uuid", "--clear-bitmap", str(self.config.minor))
 
     def verify(self, progress: Callable[[float], None]) -> VerifyResult:
-        """Compare both disks while they are in use; ``progress`` gets percents."""
+        """Compare both disks while they are in use; ``progress`` gets percents.
+
+        Raises DriverError when the connection was lost on the way.
+        """
         self._run("drbdadm", "verify", self.config.name)
-        while (text := PROC_DRBD.read_text()) and (now := parse_progress(text, self.config.minor)) is not None:
-            progress(now.percent)
-            time.sleep(1)
-        after = self.status()
-        if after.connection not in ("Connected", "SyncSource", "SyncTarget"):
-            raise DriverError(f"the verify was interrupted: {self.config.name} is {after.connection}")
-        return VerifyResult(parse_out_of_sync(PROC_DRBD.read_text(), self.config.minor))
+        while (now := self.status()).connection in ("VerifyS", "VerifyT"):
+            progress(now.sync_percent or 0.0)
+            time.sleep(VERIFY_POLL_S)
+        if now.connection != "Connected":
+            raise DriverError(f"the verify was interrupted: {self.config.name} is {now.connection}")
+        return VerifyResult(now.out_of_sync_kib)
 
     def repair(self) -> None:
-        """Have what verify found copied from the Primary: 8.4 does that at the next handshake (drbdadm(8))."""
+        """Have what `verify` found copied to the Secondary, and wait for that.
+
+        8.4 does it at the next handshake (drbdadm(8), verify).
+        """
         self._run("drbdadm", "disconnect", self.config.name)
         self.connect()
+        deadline = time.monotonic() + RECONNECT_S
+        while not ((now := self.status()).paired and now.out_of_sync_kib == 0):
+            if now.connection.startswith(("Sync", "PausedSync", "WFBitMap")):
+                deadline = time.monotonic() + RECONNECT_S
+            elif time.monotonic() > deadline:
+                raise DriverError(
+                    f"{self.config.name} is not the same on both nodes after a resync: it is {now.connection}, "
+                    f"the disks are {now.disk} here and {now.peer_disk} there, {now.out_of_sync_kib} KiB differ"
+                )
+            time.sleep(VERIFY_POLL_S)
 
     def _run(self, *argv: Argument) -> None:
         try:
@@ -150,11 +181,11 @@ class EventStream:
     def read(self) -> dict[str, DrbdStatus] | None:
         """The statuses that changed; None when the stream has ended or has gaps, so that all must be read anew."""
         data = os.read(self.fileno(), 1 << 16)
-        if not data or self._fold.lost:
-            return None
         lines = (self._rest + data.decode(errors="replace")).split("\n")
         self._rest = lines.pop()
         changed = self._fold.feed(lines)
+        if not data or self._fold.lost:
+            return None
         return {name: self._fold.statuses.get(name, DrbdStatus()) for name in changed}
 
     def close(self) -> None:
@@ -162,16 +193,3 @@ class EventStream:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
-
-
-def with_progress(status: DrbdStatus, minor: int) -> DrbdStatus:
-    """``status`` with how far a resync is, which events2 does not tell."""
-    progress = parse_progress(PROC_DRBD.read_text(), minor) if PROC_DRBD.exists() else None
-    if progress is None:
-        return status
-    return replace(
-        status,
-        sync_percent=progress.percent,
-        sync_left_s=progress.left_s,
-        out_of_sync_kib=progress.out_of_sync_kib,
-    )

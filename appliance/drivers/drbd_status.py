@@ -26,14 +26,10 @@ class DrbdStatus:
     sync_percent: float | None = None
     sync_left_s: float | None = None
 
-
-@dataclass(frozen=True)
-class Progress:
-    """A resync or verify under way: done so far, and the seconds that the kernel expects it to take yet."""
-
-    percent: float
-    left_s: float | None
-    out_of_sync_kib: int
+    @property
+    def paired(self) -> bool:
+        """Both disks hold the same data and every write goes to both."""
+        return self.connection == "Connected" and self.disk == self.peer_disk == "UpToDate"
 
 
 class EventsFold:
@@ -139,22 +135,33 @@ def _without(status: DrbdStatus, kind: str) -> DrbdStatus:
     return status
 
 
-def parse_progress(proc_drbd: str, minor: int) -> Progress | None:
-    """How far the resync or verify of ``minor`` is, from the text of /proc/drbd; None when there is none."""
-    section = re.search(rf"^ *{minor}: cs:.*?(?=^ *\d+: cs:|\Z)", proc_drbd, re.MULTILINE | re.DOTALL)
-    if section is None:
-        return None
-    text = section[0]
-    done = re.search(r"(?:sync'ed|verified): *([\d.]+)%", text)
-    if done is None:
-        return None
-    left = re.search(r"finish: *(\d+):(\d+):(\d+)", text)
-    seconds = int(left[1]) * 3600 + int(left[2]) * 60 + int(left[3]) if left else None
-    return Progress(float(done[1]), seconds, parse_out_of_sync(proc_drbd, minor))
+_PROC = re.compile(
+    r"cs:(?P<connection>\S+)"
+    r"(?: ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+) \S (?P<io>\S))?"
+)
 
 
-def parse_out_of_sync(proc_drbd: str, minor: int) -> int:
-    """KiB in which the disks of ``minor`` are known to differ."""
-    section = re.search(rf"^ *{minor}: cs:.*?(?=^ *\d+: cs:|\Z)", proc_drbd, re.MULTILINE | re.DOTALL)
-    found = re.search(r"\boos:(\d+)", section[0]) if section else None
-    return int(found[1]) if found else 0
+def parse_proc(text: str, minor: int) -> DrbdStatus:
+    """What /proc/drbd says of ``minor``. ``text`` may lack it, which means that it is not up.
+
+    The file only says *that* I/O is suspended; in our configuration nothing but fencing does that.
+    """
+    section = re.search(rf"^ *{minor}: .*?(?=^ *\d+: |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = _PROC.search(section[0]) if section else None
+    if section is None or found is None or found["role"] is None:
+        return DrbdStatus()
+    status = DrbdStatus(
+        role=found["role"],
+        disk=found["disk"],
+        connection=found["connection"],
+        peer_disk=found["peer_disk"],
+        peer_role=found["peer_role"],
+        suspended="fencing" if found["io"] == "s" else "no",
+    )
+    if oos := re.search(r"\boos:(\d+)", section[0]):
+        status = replace(status, out_of_sync_kib=int(oos[1]))
+    if done := re.search(r"(?:sync'ed|verified): *([\d.]+)%", section[0]):
+        status = replace(status, sync_percent=float(done[1]))
+    if left := re.search(r"finish: *(\d+):(\d+):(\d+)", section[0]):
+        status = replace(status, sync_left_s=int(left[1]) * 3600.0 + int(left[2]) * 60 + int(left[3]))
+    return status

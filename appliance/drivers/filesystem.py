@@ -151,10 +151,13 @@ class FilesystemDriver:
 
 
 def _uses(process: Path, device: int) -> bool:
+    return any(_device(link) == device for link in _links(process)) or maps_device(_read(process / "maps"), device)
+
+
+def maps_device(maps: str, device: int) -> bool:
+    """Whether a file of ``device`` is mapped, by the text of a process's maps (proc(5))."""
     wanted = f"{os.major(device):02x}:{os.minor(device):02x}"
-    return any(_device(link) == device for link in _links(process)) or any(
-        wanted in line for line in _read(process / "maps").splitlines()
-    )
+    return any(line.split(maxsplit=4)[3] == wanted for line in maps.splitlines())
 
 
 def _links(process: Path) -> Iterator[Path]:

@@ -55,10 +55,15 @@ class Watchdog:
         if not self._path.exists():
             run(["modprobe", "softdog"], timeout_s=30)
         try:
-            self._handle = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
-            answer = fcntl.ioctl(self._handle, WDIOC_SETTIMEOUT, struct.pack("i", self._timeout_s))
+            handle = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
         except OSError as error:
             raise DriverError(f"{self._path}: {error.strerror}", hint="the cluster is not safe without") from error
+        self._handle = handle
+        try:
+            answer = fcntl.ioctl(handle, WDIOC_SETTIMEOUT, struct.pack("i", self._timeout_s))
+        except OSError as error:
+            self.disarm()
+            raise DriverError(f"{self._path} takes no time-out: {error.strerror}") from error
         (granted,) = struct.unpack("i", answer)
         if granted != self._timeout_s:
             self.disarm()

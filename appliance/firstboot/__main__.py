@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 
 from appliance.errors import PairkeepError
-from appliance.firstboot.answers import parse_answers
-from appliance.firstboot.steps import STEPS
 
 log = logging.getLogger("pairkeep-firstboot")
 CREDENTIAL = "pairkeep.toml"
@@ -25,6 +23,10 @@ def main() -> int:
     except FileNotFoundError:
         log.info("no answers were given: this machine is not set up yet")
         return 0
+    # Only now, since a machine without answers should not spend seconds of its boot on them.
+    from appliance.firstboot.answers import parse_answers
+    from appliance.firstboot.steps import STEPS
+
     try:
         answers = parse_answers(text)
         for number, step in enumerate(STEPS, start=1):

@@ -69,11 +69,17 @@ def _network(answers: Answers) -> None:
         text = (
             f"[Match]\n{match}={interface}\n\n"
             f"[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
+            # Losing the cable must not lose the addresses: corosync and DRBD are bound to them.
+            "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
         )
         _write(Path(f"/etc/systemd/network/10-pairkeep-link{number}.network"), text.encode())
     run(["networkctl", "reload"], timeout_s=30)
     run(
-        ["/usr/lib/systemd/systemd-networkd-wait-online", f"--timeout={WAIT_FOR_NETWORK_S}"],
+        [
+            "/usr/lib/systemd/systemd-networkd-wait-online",
+            f"--timeout={WAIT_FOR_NETWORK_S}",
+            "--operational-state=no-carrier",
+        ],
         timeout_s=WAIT_FOR_NETWORK_S + 10,
     )
 

@@ -60,7 +60,7 @@ class Role:
 ROLES = (
     Role("alpha", "database", 768, 11, data_disk_mib=1024),
     Role("beta", "database", 768, 12, data_disk_mib=1024),
-    Role("witness", "witness", 320, 13),
+    Role("witness", "witness", 384, 13),
 )
 
 

@@ -125,7 +125,7 @@ class SimCluster:
             and len({c.view.view_id for c in cores}) == 1
             and all(c.view.settled and c.view.quorate for c in cores)
             and all(set(cores[0].view.record.current.get(p, ())) == workers for p in self.pairs)
-            and not any(c._running for c in cores)
+            and not any(c.busy or c.leaving or c.stopping for c in cores)
         )
 
     def all_know(self, has: Callable[[Record], bool]) -> bool:

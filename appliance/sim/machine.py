@@ -139,6 +139,14 @@ class Machine:
 
     # Watchdog ---------------------------------------------------------------------------------
 
+    def arm(self, seconds: float) -> None:
+        """What a new supervisor does: a watchdog that is armed already gets no new time from it.
+
+        Otherwise a node without quorum whose supervisor is restarted would live longer than the others wait.
+        """
+        if self._watchdog_due is None:
+            self.pet(seconds)
+
     def pet(self, seconds: float) -> None:
         """Arm the watchdog, or give it its full time again."""
         armed = self._watchdog_due is not None

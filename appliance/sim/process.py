@@ -34,7 +34,7 @@ class Process:
 
     def start(self) -> None:
         """As service.py does it: look at everything, say ready, join."""
-        self.machine.pet(self.site.cluster.watchdog_s)
+        self.machine.arm(self.site.cluster.watchdog_s)
         for pair in self.site.pairs.values():
             self.drbd_changed(pair.name)
         for group in self.site.cluster.groups:

@@ -68,9 +68,9 @@ class Core:
         self.leaving = False
         self.stopping = False
         self._boot_id = boot_id
-        self._quorum_unknown_until: float | None = world.now() + QUORUM_UNKNOWN_S
+        self._quorum_told = False
         self._on_disk = record
-        self._ready = False
+        self._ready_at: float | None = None
         self._told: Report | None = None
         self._sent: Report | None = None
         self._running: dict[str, Step] = {}
@@ -81,11 +81,16 @@ class Core:
         self._absent_since = {n.name: world.now() for n in cluster.nodes if n.name != me}
         self._goodbye_sent_in: str | None = None
 
+    @property
+    def busy(self) -> bool:
+        """A step is under way on this node."""
+        return bool(self._running)
+
     # What the world tells -----------------------------------------------------------------------
 
     def ready(self) -> None:
         """All resources have been observed once; from now on this node reports."""
-        self._ready = True
+        self._ready_at = self.world.now()
         self._flush()
 
     def on_members(self, ring: int, processes: Sequence[tuple[str, int]]) -> None:
@@ -113,7 +118,7 @@ class Core:
 
     def on_quorum(self, quorate: bool) -> None:
         """corosync's own word on whether this node's ring is a majority."""
-        first, self._quorum_unknown_until = self._quorum_unknown_until is not None, None
+        first, self._quorum_told = not self._quorum_told, True
         if quorate != self.quorate or first:
             self.quorate = quorate
             text = "this node has quorum" if quorate else "this node has no quorum: its groups stop"
@@ -183,7 +188,7 @@ class Core:
     def on_tick(self) -> None:
         """About once a second."""
         self.world.multicast(Beat(self.world.now()))
-        if not self.local.active and not self._running:
+        if self._ready_at is not None and not self.local.active and not self._running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
         for drbd, exclusion in list(self._exclusions.items()):
@@ -263,7 +268,7 @@ class Core:
             return
         self._decide()
         news = self._news()
-        if self._ready and (force or news != self._told):
+        if self._ready_at is not None and (force or news != self._told):
             self._told, self._sent = news, replace(news, record=self._on_disk)
             self.world.multicast(Reported(self._sent))
         if not self.quorate:
@@ -294,7 +299,9 @@ class Core:
                 )
 
     def _act_without_quorum(self) -> None:
-        if self._quorum_unknown_until is not None and self.world.now() < self._quorum_unknown_until:
+        if not self._quorum_told and (
+            self._ready_at is None or self.world.now() - self._ready_at < QUORUM_UNKNOWN_S
+        ):
             return
         if not self.quorate:
             for step in decide_without_quorum(self.cluster, self.local.group_reports()):

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One node's loop, told by hand what happens; whole clusters of it run in test_sim_seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from appliance.decide.messages import Beat, Exclude, Message, Persisted, Reported, SetMaintenance
+from appliance.decide.steps import Start, Step, Stop
+from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.errors import InputError
+from appliance.sim.cluster import lab_cluster
+from appliance.supervisor.core import HANDLER_AGREES_S, NOT_NEEDED, PEER_OUTDATED, QUORUM_UNKNOWN_S, Core
+from appliance.supervisor.world import Event
+
+CLUSTER = lab_cluster()
+PROCESSES = (("alpha", 1), ("beta", 2), ("witness", 3))
+PAIRED = DrbdReport("Primary", "UpToDate", "Connected", "UpToDate", "Secondary")
+CUT_OFF = DrbdReport("Primary", "UpToDate", "WFConnection", suspended="fencing")
+BOTH = Record(Stamp(1, 0), current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
+
+
+@dataclass
+class Desk:
+    """A world in which nothing happens but what a test says; it keeps what Core wants of it."""
+
+    time: float = 0.0
+    sent: list[Message] = field(default_factory=list)
+    record: Record = BLANK
+    begun: list[Step] = field(default_factory=list)
+    pets: int = 0
+    answers: list[int] = field(default_factory=list)
+
+    def now(self) -> float:
+        return self.time
+
+    def multicast(self, message: Message) -> None:
+        self.sent.append(message)
+
+    def persist(self, record: Record) -> None:
+        self.record = record
+
+    def begin(self, step: Step) -> None:
+        self.begun.append(step)
+
+    def pet(self) -> None:
+        self.pets += 1
+
+    def disarm(self) -> None: ...
+
+    def answer(self, drbd: str, code: int) -> None:
+        assert drbd == "shopdata"
+        self.answers.append(code)
+
+    def tell(self, event: Event) -> None:
+        assert event.text
+
+    def finished(self) -> None: ...
+
+
+def restarted(states: str) -> tuple[Core, Desk]:
+    """A supervisor on alpha that has found resources started (+) and stopped (-)."""
+    desk = Desk()
+    core = Core(CLUSTER, "alpha", "boot", BOTH, desk)
+    core.on_drbd("shopdata", PAIRED)
+    core.local.observed("shop", ["started" if c == "+" else "stopped" for c in states], count=False)
+    core.ready()
+    return core, desk
+
+
+def hear_own(core: Core, desk: Desk) -> None:
+    """The ring brings back what alpha has sent."""
+    while desk.sent:
+        core.on_message("alpha", desk.sent.pop(0))
+
+
+def other(node: str, view_id: str) -> Reported:
+    share = GroupReport(("stopped",) * 4, (0,) * 4)
+    drbd = {"shopdata": DrbdReport("Secondary", "UpToDate", "Connected", "UpToDate", "Primary")}
+    return Reported(Report(node, "boot", view_id, True, {"shop": share}, drbd, BOTH))
+
+
+def running(states: str = "++++") -> tuple[Core, Desk]:
+    """As `restarted`, in a quorate ring of all three."""
+    core, desk = restarted(states)
+    core.on_quorum(True)
+    core.on_members(4, PROCESSES)
+    for node in ("beta", "witness"):
+        core.on_message(node, other(node, core.view.view_id))
+    hear_own(core, desk)
+    assert core.view.adopted
+    return core, desk
+
+
+def test_a_restarted_supervisor_touches_nothing_before_it_knows_of_quorum() -> None:
+    core, desk = restarted("++++")
+    core.on_tick()
+    assert desk.begun == []
+    desk.time += QUORUM_UNKNOWN_S
+    core.on_tick()
+    assert desk.begun == [Stop("shop", 3)]
+
+
+def test_without_quorum_everything_stops_at_once() -> None:
+    core, desk = restarted("++++")
+    core.on_quorum(False)
+    assert desk.begun == [Stop("shop", 3)]
+
+
+def test_what_runs_is_adopted() -> None:
+    core, desk = running()
+    assert desk.begun == []
+    assert core.decision.placements["shop"].reason == "runs on alpha"
+
+
+def test_the_first_start_waits_for_the_own_claim_to_be_heard() -> None:
+    core, desk = restarted("----")
+    core.on_drbd("shopdata", replace(PAIRED, role="Secondary"))
+    core.on_quorum(True)
+    core.on_members(4, PROCESSES)
+    (early,) = [m for m in desk.sent if isinstance(m, Reported)][-1:]
+    for node in ("beta", "witness"):
+        core.on_message(node, other(node, core.view.view_id))
+    core.on_message("alpha", early)
+    assert core.decision.placements["shop"].node == "alpha"
+    assert desk.begun == []
+    hear_own(core, desk)
+    assert desk.begun == [Start("shop", 0)]
+
+
+def test_frozen_writes_go_on_only_when_a_majority_has_the_exclusion_on_disk() -> None:
+    core, desk = running()
+    core.on_drbd("shopdata", CUT_OFF)
+    core.on_fence_request("shopdata")
+    hear_own(core, desk)
+    assert desk.record.current["shopdata"] == ("alpha",)
+    assert desk.answers == []
+    core.on_message("witness", Persisted(core.view.record.stamp))
+    assert desk.answers == [PEER_OUTDATED]
+
+
+def test_a_node_that_was_excluded_first_never_writes_on_and_gives_itself_up() -> None:
+    core, desk = running()
+    core.on_message("beta", Exclude(core.view.view_id, "shopdata", "alpha"))
+    core.on_drbd("shopdata", CUT_OFF)
+    core.on_fence_request("shopdata")
+    hear_own(core, desk)
+    core.on_message("witness", Persisted(core.view.record.stamp))
+    assert desk.answers == []
+    desk.pets = 0
+    core.on_message("alpha", Beat(desk.time))
+    assert desk.pets == 0
+
+
+def test_a_connection_that_is_back_excludes_nobody() -> None:
+    core, desk = running()
+    core.on_fence_request("shopdata")
+    core.on_tick()
+    assert desk.answers == []
+    desk.time += HANDLER_AGREES_S
+    core.on_tick()
+    hear_own(core, desk)
+    assert desk.answers == [NOT_NEEDED]
+    assert core.view.record.current["shopdata"] == ("alpha", "beta")
+
+
+def test_the_watchdog_gets_its_time_for_fresh_own_words_with_quorum_only() -> None:
+    core, desk = running()
+    desk.time, desk.pets = 100.0, 0
+    core.on_message("beta", Beat(100.0))
+    core.on_message("alpha", Beat(90.0))
+    assert desk.pets == 0
+    core.on_message("alpha", Beat(99.5))
+    assert desk.pets == 1
+    core.on_quorum(False)
+    core.on_message("alpha", Beat(100.0))
+    assert desk.pets == 1
+
+
+def test_a_wish_is_refused_without_quorum_and_can_be_made_again_and_again() -> None:
+    core, desk = restarted("++++")
+    with pytest.raises(InputError, match="no quorum"):
+        core.wish(SetMaintenance("", True))
+    core, desk = running()
+    for on in (True, False, True):
+        core.wish(SetMaintenance("", on))
+        hear_own(core, desk)
+        assert desk.record.maintenance is on

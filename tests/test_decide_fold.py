@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How messages change the common view and the record, whatever their order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.decide.fold import fold, with_members
+from appliance.decide.messages import (
+    Change,
+    Detach,
+    Established,
+    Exclude,
+    Formatted,
+    Include,
+    Message,
+    Persisted,
+    Reported,
+    SetMaintenance,
+    SetStandby,
+    Switchover,
+)
+from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.sim.cluster import lab_cluster
+
+CLUSTER = lab_cluster()
+NODES = ("alpha", "beta", "witness")
+VIEW = "4/alpha:1,beta:2,witness:3"
+PAIRED = DrbdReport("Secondary", "UpToDate", "Connected", "UpToDate", "Secondary")
+BOTH = Record(Stamp(1, 0), current={"shopdata": ("alpha", "beta")})
+
+
+def report(node: str, record: Record = BOTH, view: str = VIEW, *, claimed: bool = False) -> Reported:
+    share = GroupReport(("stopped",) * 4, (0,) * 4, claimed=claimed)
+    return Reported(Report(node, "boot", view, True, {"shop": share}, {"shopdata": PAIRED}, record))
+
+
+def joined(*nodes: str) -> ClusterView:
+    processes = [(node, pid) for pid, node in enumerate(NODES, start=1) if node in nodes]
+    return with_members(ClusterView(CLUSTER), 4, processes)
+
+
+def agreed(record: Record = BOTH) -> ClusterView:
+    view = joined(*NODES)
+    for node in NODES:
+        view = fold(view, node, report(node, record))
+    assert view.adopted
+    return view
+
+
+def test_a_view_counts_once_all_of_it_have_reported_in_it() -> None:
+    view = fold(joined(*NODES), "alpha", report("alpha"))
+    view = fold(view, "beta", report("beta", view="0/alpha:1,beta:2"))
+    view = fold(view, "witness", report("witness"))
+    assert not view.complete
+    view = fold(view, "beta", report("beta"))
+    assert view.quorate
+    assert view.record.stamp == Stamp(4, 0)
+
+
+def test_of_two_that_exclude_each_other_the_first_goes_on() -> None:
+    view = fold(agreed(), "beta", Exclude(VIEW, "shopdata", "alpha"))
+    view = fold(view, "alpha", Exclude(VIEW, "shopdata", "beta"))
+    assert view.record.current["shopdata"] == ("beta",)
+
+
+def test_only_who_is_current_can_vouch_for_another() -> None:
+    view = fold(agreed(), "alpha", Exclude(VIEW, "shopdata", "beta"))
+    assert fold(view, "beta", Include(VIEW, "shopdata", "beta")) is view
+    view = fold(view, "alpha", Include(VIEW, "shopdata", "beta"))
+    assert set(view.record.current["shopdata"]) == {"alpha", "beta"}
+
+
+def test_a_first_pair_is_established_once() -> None:
+    view = fold(agreed(Record()), "alpha", Established(VIEW, "shopdata"))
+    assert view.record.current["shopdata"] == ("alpha", "beta")
+    view = fold(view, "alpha", Exclude(VIEW, "shopdata", "beta"))
+    assert fold(view, "alpha", Established(VIEW, "shopdata")) is view
+
+
+def test_a_switchover_that_cannot_be_is_forgotten() -> None:
+    view = fold(agreed(), "witness", SetStandby(VIEW, "beta", True))
+    view = fold(view, "witness", Switchover(VIEW, "shop", "beta"))
+    assert view.record.wanted == {}
+
+
+def test_a_node_that_comes_back_is_attached_again() -> None:
+    assert agreed(replace(BOTH, detached=("alpha",))).record.detached == ()
+
+
+def test_the_first_to_claim_a_group_keeps_it_until_it_lets_go() -> None:
+    view = fold(agreed(), "beta", report("beta", claimed=True))
+    view = fold(view, "alpha", report("alpha", claimed=True))
+    assert view.claims == {"shop": "beta"}
+    view = fold(view, "beta", report("beta"))
+    assert view.claims == {"shop": "alpha"}
+
+
+workers = st.sampled_from(NODES[:2])
+changes: st.SearchStrategy[Change] = st.one_of(
+    st.builds(Established, st.just(VIEW), st.just("shopdata")),
+    st.builds(Exclude, st.just(VIEW), st.just("shopdata"), workers),
+    st.builds(Include, st.just(VIEW), st.just("shopdata"), workers),
+    st.builds(Formatted, st.just(VIEW), st.sampled_from(("a", "b"))),
+    st.builds(SetStandby, st.just(VIEW), workers, st.booleans()),
+    st.builds(SetMaintenance, st.just(VIEW), st.booleans()),
+    st.builds(Switchover, st.just(VIEW), st.just("shop"), st.none() | workers),
+    st.builds(Detach, st.just(VIEW)),
+)
+sent = st.lists(st.tuples(st.sampled_from(NODES), changes), max_size=12)
+
+
+@given(sent)
+def test_somebody_always_holds_the_data_and_every_version_has_its_stamp(
+    messages: list[tuple[str, Message]],
+) -> None:
+    view = agreed()
+    for sender, message in messages:
+        before, view = view, fold(view, sender, message)
+        assert view.record.current["shopdata"]
+        assert (view.record.stamp > before.record.stamp) == (view.record != before.record)
+        if isinstance(message, Exclude) and view.record.current != before.record.current:
+            assert view.record.current["shopdata"] == (sender,)
+
+
+@given(sent, st.sampled_from(("another view", "no quorum", "a stranger")))
+def test_what_does_not_count_changes_nothing(messages: list[tuple[str, Change]], why: str) -> None:
+    view = agreed()
+    if why == "no quorum":
+        view = fold(joined("alpha"), "alpha", report("alpha", view="4/alpha:1"))
+    for sender, message in messages:
+        said = replace(message, view_id="3/alpha:1") if why == "another view" else message
+        assert fold(view, "stranger" if why == "a stranger" else sender, said) is view
+
+
+@given(st.permutations([1, 2, 3]), st.sampled_from(list(combinations(NODES, 2))))
+def test_no_majority_misses_what_a_majority_has_on_disk(versions: list[int], present: tuple[str, ...]) -> None:
+    """The record that two of three nodes hold is adopted by whichever two meet next, or a newer one is."""
+    held = dict(zip(NODES, versions, strict=True))
+    settled = sorted(versions)[1]
+    view = joined(*present)
+    for node in present:
+        record = replace(BOTH, stamp=Stamp(held[node], 0), formatted=(str(held[node]),))
+        view = fold(view, node, report(node, record, view.view_id))
+    assert view.adopted
+    assert int(view.record.formatted[0]) >= settled
+
+
+def test_settled_means_that_a_majority_has_it_on_disk() -> None:
+    view = fold(agreed(), "alpha", Exclude(VIEW, "shopdata", "beta"))
+    view = fold(view, "alpha", Persisted(view.record.stamp))
+    assert not view.settled
+    view = fold(view, "beta", Persisted(Stamp(4, 0)))
+    assert not view.settled
+    assert fold(view, "witness", Persisted(view.record.stamp)).settled

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where a group runs and why, and the steps there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from appliance.decide import decide, decide_without_quorum
+from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, State
+from appliance.sim.cluster import lab_cluster
+
+CLUSTER = lab_cluster()
+UP: tuple[State, ...] = ("started",) * 4
+OFF: tuple[State, ...] = ("stopped",) * 4
+PAIRED = DrbdReport("Secondary", "UpToDate", "Connected", "UpToDate", "Secondary")
+ALONE = DrbdReport("Secondary", "UpToDate", "WFConnection")
+BOTH = Record(current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
+
+
+def report(node: str, states: tuple[State, ...] = OFF, drbd: DrbdReport = PAIRED, **more: object) -> Report:
+    share = GroupReport(states, (0, 0, 0, 0))
+    worker = not CLUSTER.node(node).votes_only
+    made = Report(node, "boot", "1", True, {"shop": share}, {"shopdata": drbd} if worker else {}, BOTH)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def view(*reports: Report, record: Record = BOTH, **more: object) -> ClusterView:
+    members = tuple(r.node for r in reports)
+    holder = next((r.node for r in reports if r.groups["shop"].holds), None)
+    claims = {} if holder is None else {"shop": holder}
+    made = ClusterView(CLUSTER, "1", 1, members, {r.node: r for r in reports}, record, adopted=True, claims=claims)
+    return replace(made, **more)  # type: ignore[arg-type]
+
+
+def failing(node: str, fails: tuple[int, ...], states: tuple[State, ...] = OFF, stuck: str = "") -> Report:
+    return report(node, groups={"shop": GroupReport(states, fails, stuck)})
+
+
+DOWN = {"down": ("alpha",)}
+STALE = replace(BOTH, current={"shopdata": ("alpha",)})
+
+PLACEMENTS = [
+    pytest.param(
+        view(report("alpha"), report("beta"), report("witness")), "alpha", "starts on alpha", id="preferred"
+    ),
+    pytest.param(
+        view(report("alpha"), report("beta", UP), report("witness")), "beta", "runs on beta", id="no failback"
+    ),
+    pytest.param(
+        view(report("beta", drbd=ALONE), report("witness")),
+        None,
+        "waiting for alpha: it has left the cluster and may still be running",
+        id="not surely down",
+    ),
+    pytest.param(
+        view(report("beta", drbd=ALONE, **DOWN), report("witness")), None, "waiting for alpha", id="one doubts"
+    ),
+    pytest.param(
+        view(report("beta", drbd=ALONE, **DOWN), report("witness", **DOWN)),
+        "beta",
+        "starts on beta",
+        id="surely down",
+    ),
+    pytest.param(
+        view(report("beta", drbd=ALONE, **DOWN), report("witness", **DOWN), record=STALE),
+        None,
+        "no node can run it",
+        id="stale by the record",
+    ),
+    pytest.param(
+        view(
+            report("beta", drbd=replace(ALONE, disk="Consistent"), **DOWN),
+            report("witness", **DOWN),
+        ),
+        None,
+        "no node can run it",
+        id="stale by the disk",
+    ),
+    pytest.param(
+        view(
+            report("beta", drbd=ALONE),
+            report("witness"),
+            record=replace(BOTH, detached=("alpha",)),
+        ),
+        None,
+        "waiting for alpha: its supervisor was stopped while services ran on",
+        id="detached",
+    ),
+    pytest.param(view(report("alpha", UP)), None, "no quorum: 1 of 3 nodes are here", id="alone"),
+    pytest.param(
+        view(report("alpha", UP), report("beta", quorate=False)),
+        None,
+        "no quorum: corosync on beta is waiting to see all nodes once",
+        id="wait for all",
+    ),
+    pytest.param(
+        view(report("alpha", UP), report("beta"), record=replace(BOTH, standby=("alpha",))),
+        "beta",
+        "moving to beta; alpha: it is in standby",
+        id="standby",
+    ),
+    pytest.param(
+        view(report("alpha", UP), report("beta"), record=replace(BOTH, wanted={"shop": "beta"})),
+        "beta",
+        "moving to beta as ordered",
+        id="switchover",
+    ),
+    pytest.param(
+        view(report("alpha", UP, leaving=True), report("beta")),
+        "beta",
+        "moving to beta; alpha: it is shutting down",
+        id="shutdown",
+    ),
+    pytest.param(
+        view(report("alpha", UP, stopping=True), report("beta")),
+        "alpha",
+        "runs on alpha, left as it is while the supervisor there is stopped",
+        id="supervisor stops",
+    ),
+    pytest.param(
+        view(failing("alpha", (0, 0, 3, 0), UP), report("beta")),
+        "beta",
+        "moving to beta; alpha: service:mariadb.service has failed there 3 times",
+        id="worn out",
+    ),
+    pytest.param(
+        view(failing("alpha", (0, 0, 3, 0), UP), failing("beta", (0, 0, 0, 3))),
+        "alpha",
+        "stays on alpha although",
+        id="both worn out",
+    ),
+    pytest.param(
+        view(failing("alpha", (0, 0, 3, 0)), failing("beta", (0, 0, 0, 3))),
+        "alpha",
+        "tries alpha again although",
+        id="both worn out and off",
+    ),
+    pytest.param(
+        view(failing("alpha", (0, 0, 0, 0), UP, "it hangs"), report("beta")),
+        "alpha",
+        "it hangs; nothing can start elsewhere until alpha is reset",
+        id="stuck",
+    ),
+    pytest.param(
+        view(failing("alpha", (0, 0, 0, 0), UP, "it hangs"), report("beta", UP)),
+        "beta",
+        "found on alpha and beta at once",
+        id="stuck and running elsewhere",
+    ),
+    pytest.param(
+        view(report("alpha", UP), report("beta", UP), record=replace(BOTH, current={"shopdata": ("beta",)})),
+        "beta",
+        "found on alpha and beta at once",
+        id="twice: the newer data stay",
+    ),
+    pytest.param(
+        view(report("alpha", UP), report("beta"), record=replace(BOTH, maintenance=True)),
+        "alpha",
+        "maintenance: runs on alpha, left as it is",
+        id="maintenance",
+    ),
+    pytest.param(
+        view(
+            report("alpha"),
+            report("beta", groups={"shop": GroupReport(OFF, (0, 0, 0, 0), claimed=True)}),
+        ),
+        "beta",
+        "starts on beta",
+        id="a begun start goes on",
+    ),
+]
+
+
+@pytest.mark.parametrize(("seen", "node", "reason"), PLACEMENTS)
+def test_a_group_is_placed_for_a_reason(seen: ClusterView, node: str | None, reason: str) -> None:
+    placement = decide(seen).placements["shop"]
+    assert (placement.node, placement.reason[: len(reason)]) == (node, reason)
+
+
+def test_the_reasons_against_the_other_nodes_are_told() -> None:
+    seen = view(report("beta", drbd=replace(ALONE, disk="Outdated")), report("witness"), record=STALE)
+    against = dict(decide(seen).placements["shop"].nodes)
+    assert against["beta"] == "its copy of shopdata lacks newer writes that alpha has"
+    assert against["alpha"].startswith("it has left the cluster and may still be running")
+
+
+def steps(seen: ClusterView) -> dict[str, tuple[Step, ...]]:
+    return {node: todo for node, todo in decide(seen).steps.items() if todo}
+
+
+def states(text: str) -> tuple[State, ...]:
+    words: dict[str, State] = {"+": "started", "-": "stopped", "!": "failed"}
+    return tuple(words[c] for c in text)
+
+
+@pytest.mark.parametrize(
+    ("here", "step"),
+    [
+        ("----", Start("shop", 0)),
+        ("+---", Start("shop", 1)),
+        ("++--", Start("shop", 2)),
+        ("+++-", Start("shop", 3)),
+        ("++++", None),
+        # The address stands on nothing: it stays while the service below it is started again.
+        ("++-+", Start("shop", 2)),
+        ("++!+", Stop("shop", 2)),
+        # A service without its filesystem has to go first.
+        ("+-++", Stop("shop", 2)),
+        ("-+--", Stop("shop", 1)),
+        ("+++!", Stop("shop", 3)),
+    ],
+)
+def test_resources_start_in_order_and_stand_on_what_is_below(here: str, step: Step | None) -> None:
+    seen = view(report("alpha", states(here)), report("beta"), report("witness"))
+    assert steps(seen) == ({} if step is None else {"alpha": (step,)})
+
+
+@pytest.mark.parametrize(("here", "index"), [("++++", 3), ("+++-", 2), ("+-!-", 2), ("+---", 0)])
+def test_a_group_that_moves_stops_from_the_end_before_it_starts_elsewhere(here: str, index: int) -> None:
+    record = replace(BOTH, standby=("alpha",))
+    seen = view(report("alpha", states(here)), report("beta"), record=record)
+    assert steps(seen) == {"alpha": (Stop("shop", index),)}
+
+
+def test_nothing_starts_while_another_node_is_about_to() -> None:
+    claims = report("beta", groups={"shop": GroupReport(OFF, (0, 0, 0, 0), claimed=True)})
+    seen = view(report("alpha"), claims, claims={"shop": "alpha"})
+    assert decide(seen).placements["shop"].node == "alpha"
+    assert steps(seen) == {}
+
+
+def test_only_a_filesystem_that_is_not_on_record_may_be_made() -> None:
+    seen = view(report("alpha", states("+---")), report("beta"), record=replace(BOTH, formatted=()))
+    assert steps(seen) == {"alpha": (Start("shop", 1, may_format=True),)}
+
+
+def test_without_quorum_everything_stops_from_the_end() -> None:
+    assert decide_without_quorum(CLUSTER, {"shop": GroupReport(states("++!-"), (0,) * 4)}) == (Stop("shop", 2),)
+    assert decide_without_quorum(CLUSTER, {"shop": GroupReport(OFF, (0,) * 4)}) == ()
+
+
+FRESH = DrbdReport("Secondary", "Inconsistent", "Connected", "Inconsistent", "Secondary", fresh=True)
+BLANK_PAIR = view(report("alpha", drbd=FRESH), report("beta", drbd=FRESH), record=Record())
+
+
+def test_what_drbd_needs_is_done_whoever_uses_it() -> None:
+    late = view(report("alpha", UP), report("beta", drbd=DrbdReport()))
+    assert steps(late) == {"beta": (Up("shopdata"),)}
+    assert steps(BLANK_PAIR) == {"alpha": (SkipFirstSync("shopdata"),)}
+    stale = view(report("alpha", UP), report("beta", drbd=ALONE), record=STALE)
+    assert steps(stale) == {"beta": (Outdate("shopdata"),)}
+    given_up = view(report("alpha", UP), report("beta", drbd=replace(ALONE, connection="StandAlone")))
+    assert steps(given_up) == {"beta": (Connect("shopdata"),)}
+
+
+def test_disks_that_never_met_are_not_used() -> None:
+    reason = dict(decide(BLANK_PAIR).placements["shop"].nodes)["alpha"]
+    assert reason == "shopdata has no data yet: both disks have to meet for the first time"
