@@ -85,7 +85,8 @@ def _stay_or_move(view: ClusterView, group: Group, here: str, against: tuple[tup
     if here in free:
         if group.failback and group.prefer in free and group.prefer != here:
             return Placement(group.prefer, f"moving back to {group.prefer}, which it prefers", against)
-        return Placement(here, f"runs on {here}", against)
+        runs = view.reports[here].groups[group.name].running
+        return Placement(here, f"{'runs' if runs else 'is being started'} on {here}", against)
     if free:
         return Placement(free[0], f"moving to {free[0]}; {here}: {speaks[here]}", against)
     if obstacle(view, group, here) is None:
