@@ -12,6 +12,21 @@ from appliance.config.model import Cluster
 State = Literal["stopped", "started", "failed"]
 
 
+# What /proc/drbd says while writes do not reach the peer (drbd_strings.c, below C_CONNECTED).
+DISCONNECTED = (
+    "StandAlone",
+    "Disconnecting",
+    "Unconnected",
+    "Timeout",
+    "BrokenPipe",
+    "NetworkFailure",
+    "ProtocolError",
+    "TearDown",
+    "WFConnection",
+    "WFReportParams",
+)
+
+
 @dataclass(frozen=True)
 class DrbdReport:
     """One node's side of a DRBD resource, in the words of /proc/drbd.
@@ -30,6 +45,10 @@ class DrbdReport:
     out_of_sync_kib: int = 0
     suspended: str = "no"
     fresh: bool = False
+
+    @property
+    def disconnected(self) -> bool:
+        return self.connection in DISCONNECTED
 
     @property
     def paired(self) -> bool:

@@ -4,21 +4,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import socket
 import threading
 from ipaddress import ip_address
 from pathlib import Path
-
-from pyroute2 import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
+from typing import TYPE_CHECKING
 
 from appliance.config.model import IPInterface, IPNetwork
 from appliance.decide.view import State
 from appliance.drivers.base import DriverError
 from appliance.run import RunError, run
 
+if TYPE_CHECKING:
+    from pyroute2 import IPRoute
+
 IFA_F_NODAD = 0x02  # include/uapi/linux/if_addr.h
 ANNOUNCEMENTS = 3
-EEXIST, EADDRNOTAVAIL = 17, 99
 
 
 def announce_argv(address: IPInterface, interface: str) -> tuple[str, ...]:
@@ -35,12 +37,23 @@ class AddressDriver:
         self._network = network
 
     def state(self) -> State:
-        with IPRoute() as netlink:
-            found = netlink.get_addr(address=str(self._address.ip), prefixlen=self._address.network.prefixlen)
-        return "started" if found else "stopped"
+        """Asks the kernel by trying to bind to the address, which takes no netlink and is as good."""
+        family = socket.AF_INET if self._address.version == 4 else socket.AF_INET6
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((str(self._address.ip), 0))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    return "stopped"
+                raise DriverError(f"{self._address}: {error.strerror}") from error
+        return "started"
 
     def start(self) -> None:
         """The address works when this returns; the neighbours are told meanwhile."""
+        # Slow to load and large, so the supervisor does that in the background, after its own start.
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
         with IPRoute() as netlink:
             index, name = self._find(netlink)
             more = {}
@@ -58,12 +71,17 @@ class AddressDriver:
                     **more,
                 )
             except NetlinkError as error:
-                if error.code != EEXIST:
+                if error.code != errno.EEXIST:
                     raise DriverError(f"{self._address} on {name}: {error}") from error
         if self._address.version == 4:
             threading.Thread(target=_announce, args=(self._address, name), daemon=True).start()
 
     def stop(self) -> None:
+        from pyroute2 import IPRoute
+        from pyroute2.netlink.exceptions import NetlinkError
+
+        if self.state() == "stopped":
+            return
         with IPRoute() as netlink:
             for found in netlink.get_addr(address=str(self._address.ip)):
                 try:
@@ -74,7 +92,7 @@ class AddressDriver:
                         prefixlen=found["prefixlen"],
                     )
                 except NetlinkError as error:
-                    if error.code != EADDRNOTAVAIL:
+                    if error.code != errno.EADDRNOTAVAIL:
                         raise DriverError(f"{self._address}: {error}") from error
 
     def _find(self, netlink: IPRoute) -> tuple[int, str]:

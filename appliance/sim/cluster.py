@@ -124,6 +124,7 @@ class SimCluster:
             and all(p.report(w).paired for p in self.pairs.values() for w in workers)
             and len({c.view.view_id for c in cores}) == 1
             and all(c.view.settled and c.view.quorate for c in cores)
+            and not (cores[0].view.record.standby or cores[0].view.record.wanted)
             and all(set(cores[0].view.record.current.get(p, ())) == workers for p in self.pairs)
             and not any(c.busy or c.leaving or c.stopping for c in cores)
         )

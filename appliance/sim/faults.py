@@ -152,16 +152,15 @@ def attend(sim: SimCluster) -> None:
             site.machine.after(2.5, lambda site=site: _start_supervisor(site))  # type: ignore[misc]
 
 
-def wishes_for_health(sim: SimCluster) -> bool:
-    """Ask for what `heal` cannot do without quorum; False until the cluster has taken it."""
+def wish_for_health(sim: SimCluster) -> bool:
+    """Ask for what `heal` cannot do without quorum; False while there is none."""
     for site in sim.sites.values():
         core = site.process.core if site.process is not None else None
-        if core is None or not (core.view.adopted and core.view.quorate):
-            continue
-        for node in core.view.record.standby:
-            core.wish(SetStandby("", node, False))
-        core.wish(Cleanup("", "shop"))
-        return True
+        if core is not None and core.view.adopted and core.view.quorate:
+            for node in core.view.record.standby:
+                core.wish(SetStandby("", node, False))
+            core.wish(Cleanup("", "shop"))
+            return True
     return False
 
 

@@ -52,8 +52,7 @@ class Api(dbus.service.Object):
     """Exports Operations; keep a reference to it as long as it is to answer."""
 
     def __init__(self, bus: dbus.Bus, operations: Operations) -> None:
-        self._name = dbus.service.BusName(BUS_NAME, bus, do_not_queue=True)
-        super().__init__(bus, PATH)
+        super().__init__(object_path=PATH, bus_name=dbus.service.BusName(BUS_NAME, bus, do_not_queue=True))
         self._do = operations
 
     @dbus.service.method(INTERFACE, in_signature="", out_signature="s")

@@ -69,6 +69,7 @@ class Core:
         self.stopping = False
         self._boot_id = boot_id
         self._quorum_told = False
+        self._ended = False
         self._on_disk = record
         self._ready_at: float | None = None
         self._told: Report | None = None
@@ -126,6 +127,9 @@ class Core:
             self._flush()
 
     def on_message(self, sender: str, message: Message) -> None:
+        if self._ended:
+            # What still comes before the loop has ended must not arm the watchdog again.
+            return
         if isinstance(message, Beat):
             fresh = self.world.now() - message.sent_at <= BEAT_FRESH_S
             if sender == self.me and fresh and self.quorate and not self.local.stuck:
@@ -187,6 +191,8 @@ class Core:
 
     def on_tick(self) -> None:
         """About once a second."""
+        if self._ended:
+            return
         self.world.multicast(Beat(self.world.now()))
         if self._ready_at is not None and not self.local.active and not self._running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
@@ -263,6 +269,8 @@ class Core:
 
     def _flush(self, *, force: bool = False) -> None:
         """Tell the others what is new here, decide, and begin what is to be done."""
+        if self._ended:
+            return
         if self.me not in self.view.members:
             self._act_without_quorum()
             return
@@ -357,7 +365,7 @@ class Core:
             self.world.tell(Event("resumed", f"{name}: writes go on, {text}", {"drbd": name}))
 
     def _disconnected(self, drbd: str) -> bool:
-        return self.local.drbd.get(drbd, DrbdReport()).connection in _DISCONNECTED
+        return self.local.drbd.get(drbd, DrbdReport()).disconnected
 
     def _peer(self) -> str:
         return next(n.name for n in self.cluster.workers if n.name != self.me)
@@ -369,29 +377,18 @@ class Core:
         active = self.local.active
         if not (self.view.adopted and self.view.quorate):
             if not active:
-                self.world.disarm()
-                self.world.finished()
+                self._end()
             return
         if active and self.leaving:
             return
         detached = self.me in self.view.record.detached and self.view.settled
         if detached if active else self.me in self._farewells:
-            self.world.disarm()
-            self.world.finished()
+            self._end()
         elif self._goodbye_sent_in != self.view.view_id and self._is_heard():
             self._goodbye_sent_in = self.view.view_id
             self.world.multicast((Detach if active else Farewell)(self.view.view_id))
 
-
-_DISCONNECTED = (
-    "StandAlone",
-    "WFConnection",
-    "WFReportParams",
-    "Unconnected",
-    "Timeout",
-    "BrokenPipe",
-    "NetworkFailure",
-    "ProtocolError",
-    "TearDown",
-    "Disconnecting",
-)
+    def _end(self) -> None:
+        self._ended = True
+        self.world.disarm()
+        self.world.finished()

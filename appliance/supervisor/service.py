@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ MONITOR_S = 10
 # How often the progress of a running resync or verify is read.
 PROGRESS_S = 2
 KEPT_EVENTS = 500
+# Slow to load, and needed by drivers only.
+LATE_MODULES = ("pyroute2", "pymysql")
 # How long a supervisor that is stopped tries to tell the others that its services run on.
 GOODBYE_S = 8
 
@@ -53,7 +58,9 @@ class SupervisorService:
         self.loop = loop
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.publish: Callable[[str], None] = lambda _event: None
-        self.executor = Executor(cluster, Systemd())
+        # A node that only votes has neither groups nor disks.
+        self._own = replace(cluster, groups=(), drbd=()) if cluster.node(me).votes_only else cluster
+        self.executor = Executor(self._own, Systemd())
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
         self._watchdog = Watchdog(timeout_s=cluster.watchdog_s)
         self._answers: dict[str, list[Callable[[int], None]]] = {}
@@ -112,10 +119,10 @@ class SupervisorService:
 
     def start(self) -> None:
         """Look at everything once, then take part. Nothing is changed by this."""
-        if self.cluster.drbd:
+        if self._own.drbd:
             self._watch_drbd()
-        self._unseen = {group.name for group in self.cluster.groups}
-        for group in self.cluster.groups:
+        self._unseen = {group.name for group in self._own.groups}
+        for group in self._own.groups:
             self.lanes.put(group.name, partial(self._first_look, group.name))
             for index, resource in enumerate(group.resources):
                 driver = self.executor.driver(group.name, index)
@@ -145,6 +152,15 @@ class SupervisorService:
         self.core.ready()
         self._ring.connect()
         daemon.notify("READY=1")
+        if self._own.groups:
+            self.lanes.put("preload", self._preload)
+
+    def _preload(self) -> Callable[[], None]:
+        """Load now what a takeover will need, so that neither the start nor the takeover waits for it."""
+        for name in LATE_MODULES:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+        return lambda: None
 
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
         self._answers.setdefault(drbd, []).append(reply)
@@ -210,7 +226,7 @@ class SupervisorService:
     def _mounts_changed(self, _fd: int, _condition: object, mounts: Any) -> bool:
         mounts.seek(0)
         mounts.read()
-        for group in self.cluster.groups:
+        for group in self._own.groups:
             self._observe(group.name)
         return True
 
@@ -220,7 +236,7 @@ class SupervisorService:
         return True
 
     def _monitor(self) -> bool:
-        for group in self.cluster.groups:
+        for group in self._own.groups:
             self._observe(group.name)
         return True
 
