@@ -32,6 +32,7 @@ class Desk:
     begun: list[Step] = field(default_factory=list)
     pets: int = 0
     answers: list[int] = field(default_factory=list)
+    finished_at: float | None = None
 
     def now(self) -> float:
         return self.time
@@ -57,7 +58,8 @@ class Desk:
     def tell(self, event: Event) -> None:
         assert event.text
 
-    def finished(self) -> None: ...
+    def finished(self) -> None:
+        self.finished_at = self.time
 
 
 def restarted(states: str) -> tuple[Core, Desk]:
@@ -188,3 +190,16 @@ def test_a_wish_is_refused_without_quorum_and_can_be_made_again_and_again() -> N
         core.wish(SetMaintenance("", on))
         hear_own(core, desk)
         assert desk.record.maintenance is on
+
+
+def test_a_supervisor_that_has_said_goodbye_does_not_arm_the_watchdog_again() -> None:
+    core, desk = running()
+    core.stop(shutting_down=False)
+    hear_own(core, desk)
+    assert desk.record.detached == ("alpha",)
+    core.on_message("witness", Persisted(core.view.record.stamp))
+    assert desk.finished_at == desk.time
+    desk.pets = 0
+    core.on_message("alpha", Beat(desk.time))
+    core.on_tick()
+    assert desk.pets == 0

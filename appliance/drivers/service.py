@@ -83,6 +83,8 @@ class ServiceDriver:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
+        if self._systemd.active_state(self._unit) in ("inactive", "failed"):
+            return
         result = self._systemd.job("StopUnit", self._unit, self._stop_timeout_s)
         state = self._systemd.active_state(self._unit)
         if state not in ("inactive", "failed"):

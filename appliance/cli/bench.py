@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep bench NAME`: figures that anyone can measure again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from appliance.cli.parsers import Subparsers, add_json, command, print_json
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = command(subparsers, "bench", "measure, and leave the figures in build/bench")
+    names = parser.add_subparsers(metavar="NAME", required=True)
+    for name, summary in (
+        ("failover", "takeover after a power cut, against a hand-written script"),
+        ("planned", "outage of a killed service and of a planned switchover"),
+        ("idle", "what the supervisor takes while nothing happens"),
+        ("build", "how long an edit takes to an image"),
+    ):
+        one = command(names, name, summary)
+        if name in ("failover", "planned"):
+            one.add_argument("--runs", type=int, default=10, metavar="N", help="how often (10)")
+        if name == "idle":
+            one.add_argument("--seconds", type=float, default=60, metavar="S", help="how long (60)")
+        add_json(one)
+        one.set_defaults(run=run, bench=name)
+
+
+def run(args: argparse.Namespace) -> int:
+    from appliance.build.progress import Progress
+    from appliance.lab import bench
+
+    progress = Progress(sys.stderr)
+    match args.bench:
+        case "failover":
+            figures = bench.failover(args.runs, progress)
+        case "planned":
+            figures = bench.planned(args.runs, progress)
+        case "idle":
+            figures = bench.idle(args.seconds, progress)
+        case _:
+            figures = bench.build(progress)
+    path = bench.save(args.bench, figures)
+    print_json(figures)
+    print(f"also in {path}", file=sys.stderr)
+    return 0

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Benchmarks: each writes ``build/bench/NAME.json`` and compares within one run, side by side."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from appliance.build import folders, image
+from appliance.build.progress import Progress
+from appliance.errors import PairkeepError
+from appliance.lab import by_hand
+from appliance.lab.outage import breakdown
+from appliance.lab.trial import Trial, events, trial
+from appliance.lab.writer import longest_outage
+
+LAB = "bench"
+ROWS = 100
+Figures = dict[str, Any]
+
+
+def summary(values: Iterable[float]) -> dict[str, float]:
+    """Least, median and most, to three places."""
+    found = list(values)
+    return {
+        "min": round(min(found), 3),
+        "median": round(statistics.median(found), 3),
+        "max": round(max(found), 3),
+        "runs": len(found),
+    }
+
+
+def save(name: str, figures: Figures) -> Path:
+    folder = folders.build_folder() / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    return path
+
+
+def failover(runs: int, progress: Progress) -> Figures:
+    """Takeover by Pairkeep and by the hand-written script, in turns on the same snapshot."""
+    ours: list[Figures] = []
+    script: list[Figures] = []
+    for number in range(1, runs + 1):
+        with progress.phase(f"run {number} of {runs}: Pairkeep"):
+            ours.append(power_cut(LAB, progress, rows=ROWS))
+        with progress.phase(f"run {number} of {runs}: script"), trial(LAB, progress) as pair:
+            script.append(_script_run(pair))
+    theirs = summary(run["takeover"] for run in script)
+    mine = summary(run["outage_s"]["takeover"] for run in ours)
+    return {
+        "pairkeep": {
+            "takeover": mine,
+            "outage": summary(run["outage_s"]["total"] for run in ours),
+            "detection": summary(run["outage_s"]["detection"] for run in ours),
+            "safety_wait": summary(run["outage_s"]["safety_wait"] for run in ours),
+            **{
+                phase: summary(run["outage_s"][phase] for run in ours)
+                for phase in ("promote", "mount", "service_start", "address", "other")
+            },
+        },
+        "script": {
+            phase: summary(run[phase] for run in script)
+            for phase in ("takeover", "promote", "mount", "service_start", "address")
+        },
+        "rows_lost": sum(run["rows_lost"] for run in ours),
+        "ratio_takeover": round(mine["median"] / theirs["median"], 3),
+    }
+
+
+def _script_run(pair: Trial) -> Figures:
+    active = pair.active
+    survivor = pair.other(active)
+    pair.start_writer()
+    pair.wait_rows(ROWS)
+    by_hand.prepare(survivor)
+    active.power_off()
+    by_hand.wait_gone(survivor, 15)
+    return by_hand.take_over(survivor)
+
+
+def power_cut(lab: str, progress: Progress, *, rows: int) -> Figures:
+    """Cut the power of the active machine after ``rows`` rows; raises PairkeepError when one is lost."""
+    with trial(lab, progress) as pair:
+        active = pair.active
+        survivor = pair.other(active)
+        pair.start()
+        pair.wait_rows(rows)
+        cut_at = time.time()
+        active.power_off()
+        pair.wait_running(survivor.name)
+        pair.wait_rows(20)
+        verdict = pair.finish()
+        parts = breakdown(cut_at, active.name, pair.rows, events(pair, survivor.name))
+    if not verdict.sound:
+        raise PairkeepError(f"rows lost: {verdict.lost}; both Primary for {verdict.both_primary_s} s")
+    return {"rows_acknowledged": verdict.acknowledged, "rows_lost": len(verdict.lost), "outage_s": parts.as_json()}
+
+
+def service_killed(lab: str, progress: Progress) -> float:
+    """Seconds of outage after mariadbd was killed and restarted in place."""
+    with trial(lab, progress) as pair:
+        pair.start()
+        pair.wait_rows(ROWS)
+        killed_at = time.time()
+        pair.active.kill_process("mariadbd")
+        pair.wait_rows(ROWS)
+        _require_sound(pair)
+        return longest_outage(pair.rows, since=killed_at).seconds
+
+
+def switchover(lab: str, progress: Progress) -> float:
+    """Seconds of outage of a planned switchover."""
+    with trial(lab, progress) as pair:
+        active = pair.active
+        target = pair.other(active).name
+        pair.start()
+        pair.wait_rows(ROWS)
+        ordered_at = time.time()
+        pair.lab["witness"].exec(["pairkeep", "switchover", "shop", target], timeout_s=180)
+        pair.wait_rows(ROWS)
+        _require_sound(pair)
+        return longest_outage(pair.rows, since=ordered_at).seconds
+
+
+def _require_sound(pair: Trial) -> None:
+    verdict = pair.finish()
+    if not verdict.sound:
+        raise PairkeepError(f"rows lost: {verdict.lost}; both Primary for {verdict.both_primary_s} s")
+
+
+def planned(runs: int, progress: Progress) -> Figures:
+    """Outages that need no safety wait: a killed service, and a planned switchover."""
+    kinds: dict[str, Callable[[str, Progress], float]] = {
+        "service_killed": service_killed,
+        "switchover": switchover,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(1, runs + 1):
+        for name, run in kinds.items():
+            with progress.phase(f"run {number} of {runs}: {name.replace('_', ' ')}"):
+                seconds[name].append(run(LAB, progress))
+    return {name: summary(values) for name, values in seconds.items()}
+
+
+def idle(seconds: float, progress: Progress) -> Figures:
+    """What the supervisor takes on each machine while nothing happens: resident memory, share of a core."""
+    with trial(LAB, progress) as pair:
+        machines = pair.lab.machines
+        with progress.phase(f"watching the supervisors for {seconds:.0f} s"):
+            before = {m.name: _used(pair, m.name) for m in machines}
+            time.sleep(seconds)
+            after = {m.name: _used(pair, m.name) for m in machines}
+    return {
+        name: {
+            "resident_mib": round(after[name]["rss_kib"] / 1024, 1),
+            "core_percent": round(
+                100
+                * (after[name]["cpu_s"] - before[name]["cpu_s"])
+                / (after[name]["uptime_s"] - before[name]["uptime_s"]),
+                2,
+            ),
+        }
+        for name in after
+    }
+
+
+def _used(pair: Trial, machine: str) -> dict[str, float]:
+    script = (
+        "pid=$(systemctl show -P MainPID pairkeep.service); cat /proc/uptime; "
+        "grep VmRSS /proc/$pid/status; cat /proc/$pid/stat; getconf CLK_TCK"
+    )
+    uptime, rss, stat, ticks = pair.lab[machine].exec(["sh", "-c", script]).stdout.splitlines()
+    fields = stat.rsplit(")", 1)[1].split()
+    return {
+        "uptime_s": float(uptime.split()[0]),
+        "rss_kib": float(rss.split()[1]),
+        "cpu_s": (int(fields[11]) + int(fields[12])) / int(ticks),
+    }
+
+
+def build(progress: Progress) -> Figures:
+    """An edit of one supervisor file to an image that has it; and asking for an image that is up to date."""
+    image.ensure("database", progress)
+    began = time.monotonic()
+    image.ensure("database", progress)
+    unchanged = time.monotonic() - began
+    edited = folders.project_folder() / "appliance" / "supervisor" / "store.py"
+    text = edited.read_text()
+    try:
+        edited.write_text(f"{text}# edited at {time.time()} by the benchmark\n")
+        began = time.monotonic()
+        image.ensure("database", progress)
+        rebuilt = time.monotonic() - began
+    finally:
+        edited.write_text(text)
+    return {"edit_to_image_s": round(rebuilt, 2), "unchanged_s": round(unchanged, 2)}
