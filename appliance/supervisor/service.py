@@ -64,6 +64,7 @@ class SupervisorService:
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
         self._watchdog = Watchdog(timeout_s=cluster.watchdog_s)
         self._answers: dict[str, list[Callable[[int], None]]] = {}
+        self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
         self._unseen: set[str] = set()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -243,12 +244,20 @@ class SupervisorService:
     def _progress(self) -> bool:
         for name, report in self.core.local.drbd.items():
             if report.connection.startswith(("Sync", "PausedSync", "Verify")):
-                self.lanes.put(f"drbd:{name}", partial(self._read_drbd, name))
+                self.lanes.put(f"drbd:{name}", partial(self._read_progress, name))
         return True
 
-    def _read_drbd(self, name: str) -> Callable[[], None]:
-        status = self.executor.drbd[name].status()
-        return lambda: self._drbd_changed(name, status)
+    def _read_progress(self, name: str) -> Callable[[], None]:
+        """The states are the event stream's to tell: what was read here may be older by the time it counts."""
+        read = self.executor.drbd[name].status()
+
+        def then() -> None:
+            now = self._disks[name]
+            if read.connection == now.connection:
+                done = replace(now, sync_percent=read.sync_percent, sync_left_s=read.sync_left_s)
+                self._drbd_changed(name, replace(done, out_of_sync_kib=read.out_of_sync_kib))
+
+        return then
 
     # DRBD ---------------------------------------------------------------------------------------
 
@@ -272,6 +281,7 @@ class SupervisorService:
         return True
 
     def _drbd_changed(self, name: str, status: DrbdStatus) -> None:
+        self._disks[name] = status
         unsure = status.disk == "Inconsistent" and name not in self.core.view.record.current
         if unsure and name not in self._fresh:
             # Reads the metadata, so not here. A disk that once was fresh stays so until data comes to it.
@@ -281,13 +291,12 @@ class SupervisorService:
         self.core.on_drbd(name, _report(status, fresh=name in self._fresh))
 
     def _read_freshness(self, name: str) -> Callable[[], None]:
-        drbd = self.executor.drbd[name]
-        fresh, status = drbd.just_created(), drbd.status()
+        fresh = self.executor.drbd[name].just_created()
 
         def then() -> None:
-            if fresh:
+            if fresh and self._disks[name].disk == "Inconsistent":
                 self._fresh.add(name)
-                self._drbd_changed(name, status)
+                self._drbd_changed(name, self._disks[name])
 
         return then
 
