@@ -77,6 +77,10 @@ def _stops_what_it_finds_after_a_restart(patch: Patch) -> None:
     patch.setattr(core, "QUORUM_UNKNOWN_S", 0.0)
 
 
+def _acts_before_its_own_words_are_heard(patch: Patch) -> None:
+    patch.setattr(Core, "_is_heard", lambda _self: True)
+
+
 @pytest.mark.parametrize(
     "mutant",
     [
@@ -86,6 +90,7 @@ def _stops_what_it_finds_after_a_restart(patch: Patch) -> None:
         _pets_the_watchdog_without_quorum,
         _adopts_the_oldest_record,
         _stops_what_it_finds_after_a_restart,
+        _acts_before_its_own_words_are_heard,
     ],
 )
 def test_the_judge_finds_what_is_broken_on_purpose(mutant: Callable[[Patch], None], monkeypatch: Patch) -> None:

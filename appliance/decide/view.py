@@ -123,7 +123,7 @@ class Report:
     ``leaving``: the node is shutting down and wants its groups moved; ``stopping``: its supervisor alone
     is about to stop and leaves the services running. ``record`` is its copy on disk.
     ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
-    when they left, or were silent for the whole safety wait.
+    when they left, or were silent for the whole safety wait. ``serial`` tells a node's own reports apart.
     """
 
     node: str
@@ -136,6 +136,7 @@ class Report:
     leaving: bool = False
     stopping: bool = False
     down: tuple[str, ...] = ()
+    serial: int = 0
 
 
 @dataclass(frozen=True)

@@ -232,8 +232,8 @@ class Lab:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                # The module is found from wherever this process was started.
-                env={**os.environ, "PYTHONPATH": str(Path(keeper.__file__).parents[2])},
+                # The module is found from wherever this process found it.
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         deadline = time.monotonic() + _KEEPER_START_S
         while not (self.folder / keeper.STATE).exists():
@@ -371,6 +371,8 @@ class Machine:
 
     def panic(self) -> None:
         """Crash its kernel; returns when it has panicked. It starts again by itself after 10 s."""
+        if (state := self.state()) != "running":
+            raise InputError(f"{self.name} is {state}: only a running machine can panic")
         before = self.console().count(_PANIC)
         crash = {"path": "/bin/sh", "arg": ["-c", "echo c > /proc/sysrq-trigger"]}
         # The kernel may be gone before the agent could answer.

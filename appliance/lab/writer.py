@@ -27,6 +27,8 @@ from appliance.lab.pair import DATABASE, PASSWORD, SERVICE_ADDRESS, USER
 TIMEOUT_S = 1.0
 # Between two tries to connect, and between two rows.
 PAUSE_S = 0.05
+# What a failover may look like to a client. Anything else is a mistake, and ends the writer.
+UNREACHABLE = (pymysql.OperationalError, pymysql.InterfaceError, pymysql.InternalError, OSError)
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ def write(log: Path, pause_s: float = PAUSE_S) -> None:
     row = 0
     with log.open("a", buffering=1) as out:
         while True:
-            with contextlib.suppress(pymysql.MySQLError, OSError):
+            with contextlib.suppress(*UNREACHABLE):
                 connection = connect()
                 with contextlib.closing(connection), connection.cursor() as cursor:
                     cursor.execute(
                         "CREATE TABLE IF NOT EXISTS written "
-                        "(row_number BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
+                        "(id BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
                     )
                     while True:
                         row += 1
@@ -111,7 +113,7 @@ def main() -> int:
         return 0
     if args.check:
         with contextlib.closing(connect(timeout_s=30)) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT row_number FROM written ORDER BY row_number")
+            cursor.execute("SELECT id FROM written ORDER BY id")
             json.dump([number for (number,) in cursor.fetchall()], sys.stdout)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -38,9 +38,7 @@ class Judge:
         for other in self._primaries(pair):
             if other == node:
                 continue
-            machine = self.sites[other].machine
-            lately = machine.now() - machine.resumed_at <= self.sites[other].cluster.safety_wait_s
-            if not (machine.paused or lately):
+            if not (self.sites[other].machine.paused or self._slept(other)):
                 raise ViolationError(f"{node} is promoted while {other} is Primary of {pair}")
             self._woken[other] = AWAKE_S
         lacking = self.acknowledged - self.sites[node].pairs[pair].readable(node)
@@ -70,8 +68,25 @@ class Judge:
             raise ViolationError(f"{node} begins {step} although maintenance is set")
         if isinstance(step, Start) and node in self.standby:
             raise ViolationError(f"{node} begins {step} although it is in standby")
+        if isinstance(step, Start):
+            self._alone(node, step.group)
         if self.untouchable:
             raise ViolationError(f"{node} begins {step}, and only a supervisor was restarted")
+
+    def _alone(self, node: str, group: str) -> None:
+        """Invariant 1, before anything is started: nothing of the group is up or starts elsewhere."""
+        for other, site in self.sites.items():
+            if other == node or not site.machine.running or other in self._woken or self._slept(other):
+                continue
+            states = site.resources.states(site.cluster.group(group))
+            starts = site.process is not None and site.process.core.starts(group)
+            if starts or any(state != "stopped" for state in states):
+                raise ViolationError(f"{node} starts {group} while {other} {'starts it' if starts else 'has it'}")
+
+    def _slept(self, node: str) -> bool:
+        """It stood still a short while ago, so the others may have believed it dead."""
+        machine = self.sites[node].machine
+        return machine.now() - machine.resumed_at <= self.sites[node].cluster.safety_wait_s
 
     def look(self, pair: str, seconds: float) -> None:
         """Called every ``seconds``: a machine that woke up as a second Primary must not stay one."""

@@ -73,7 +73,7 @@ class Core:
         self._on_disk = record
         self._ready_at: float | None = None
         self._told: Report | None = None
-        self._sent: Report | None = None
+        self._serial = 0
         self._running: dict[str, Step] = {}
         self._exclusions: dict[str, _Exclusion] = {}
         self._offered: set[tuple[str, str]] = set()
@@ -84,8 +84,12 @@ class Core:
 
     @property
     def busy(self) -> bool:
-        """A step is under way on this node."""
-        return bool(self._running)
+        """A step is under way on this node, or a wish that was made here."""
+        return bool(self._running or self._wishes)
+
+    def starts(self, group: str) -> bool:
+        """A start of one of ``group``'s resources is under way on this node."""
+        return isinstance(self._running.get(group), Start)
 
     # What the world tells -----------------------------------------------------------------------
 
@@ -259,9 +263,8 @@ class Core:
     def _claimed(self) -> set[str]:
         """Groups of which nothing runs here yet, but soon may: they were placed here, or a start is under way."""
         placed = {g for g, p in self.decision.placements.items() if p.node == self.me and not p.hands_off}
-        begun = {s.group for s in self._running.values() if isinstance(s, Start)}
         shares = self.local.group_reports()
-        return {g for g in placed | begun if not shares[g].active}
+        return {g for g, share in shares.items() if (g in placed or self.starts(g)) and not share.active}
 
     def _is_down(self, node: str) -> bool:
         silent_s = self.world.now() - self._absent_since[node]
@@ -277,8 +280,9 @@ class Core:
         self._decide()
         news = self._news()
         if self._ready_at is not None and (force or news != self._told):
-            self._told, self._sent = news, replace(news, record=self._on_disk)
-            self.world.multicast(Reported(self._sent))
+            self._told = news
+            self._serial += 1
+            self.world.multicast(Reported(replace(news, record=self._on_disk, serial=self._serial)))
         if not self.quorate:
             self._act_without_quorum()
         elif self._is_heard():
@@ -292,7 +296,8 @@ class Core:
 
     def _is_heard(self) -> bool:
         """The view holds what this node said last; before that its steps would be those of the past."""
-        return self._sent is not None and self.view.reports.get(self.me) == self._sent
+        report = self.view.reports.get(self.me)
+        return report is not None and report.serial == self._serial
 
     def _decide(self) -> None:
         if self._decided is self.view:

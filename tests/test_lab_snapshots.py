@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Snapshot folders: what is pinned, laid out and thrown away; and a lab that is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from appliance.cli import lab as cli
+from appliance.errors import InputError, PairkeepError
+from appliance.lab import keeper, snapshots
+from appliance.lab.lab import Lab, Machine
+from appliance.lab.spec import BootImage, Disk, MachineSpec
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("PAIRKEEP_BUILD", str(tmp_path))
+    return tmp_path
+
+
+def test_a_pinned_image_outlives_the_next_build(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("vmlinuz", "initrd", "root.raw")]
+    for file in files:
+        file.write_text(file.name)
+    pinned = snapshots.pin(BootImage("k1", *files), tmp_path / "pinned")
+    for file in files:
+        file.unlink()
+    assert pinned.root.read_text() == "root.raw"
+    assert pinned.kernel.parent == tmp_path / "pinned/k1"
+
+
+def test_a_restored_machine_gets_copies_of_the_empty_overlays(tmp_path: Path) -> None:
+    source, folder = tmp_path / "saved", tmp_path / "alpha"
+    source.mkdir()
+    folder.mkdir()
+    for node in ("root", "data"):
+        (source / f"{node}.new.qcow2").write_text(node)
+    snapshots.lay_out_disks(MachineSpec("alpha", "database", 768, (), (Disk("data", 1),)), source, folder)
+    assert (folder / "data.qcow2").read_text() == "data"
+    assert (folder / "root.qcow2").read_text() == "root"
+
+
+def test_a_half_made_snapshot_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / "alpha").mkdir()
+    with pytest.raises(InputError, match="there is no snapshot"):
+        snapshots.load(tmp_path)
+
+
+def test_the_newest_snapshots_and_those_in_use_stay(tmp_path: Path) -> None:
+    for age, name in enumerate(("newest", "newer", "used", "old")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / snapshots.DESCRIPTION).touch()
+        os.utime(tmp_path / name / snapshots.DESCRIPTION, (1000 - age, 1000 - age))
+    snapshots.prune(tmp_path, [tmp_path / "used"], 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer", "newest", "used"]
+
+
+def test_images_that_nothing_refers_to_go(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    snapshots.prune_images(tmp_path, [tmp_path / "a"])
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])
+def test_a_labs_name_is_plain(name: str) -> None:
+    with pytest.raises(InputError, match="the name of a lab"):
+        Lab.open(name)
+
+
+def test_a_lab_that_is_not_up_says_so(build: Path) -> None:
+    assert build.is_dir()
+    with pytest.raises(InputError, match="the lab none is not up"):
+        Lab.open("none").status()
+
+
+def test_a_lab_whose_keeper_is_gone_is_told_apart_and_cleaned(build: Path) -> None:
+    folder = build / "lab/crashed"
+    folder.mkdir(parents=True)
+    gone = {"pid": 2**22 - 1, "started": 1, "boot_id": "an earlier one"}
+    (folder / keeper.STATE).write_text(json.dumps({"keeper": gone, "machines": {"alpha": gone}}))
+    lab = Lab.open("crashed")
+    with pytest.raises(InputError, match="the lab crashed has crashed"):
+        lab.inside()
+    lab.down()
+    assert not folder.exists()
+
+
+def test_ending_a_lab_twice_is_no_mistake(build: Path) -> None:
+    assert build.is_dir()
+    Lab.open("none").down()
+    Lab.open("none").down()
+
+
+@pytest.mark.parametrize(
+    ("fault", "what", "message"),
+    [
+        ("kill", None, "kill: expected a pattern"),
+        ("unplug", "3", "unplug: found '3', expected network 1 or 2"),
+        ("plug", None, "plug: found None, expected network 1 or 2"),
+        ("reset", "1", "reset: found '1', expected nothing more"),
+    ],
+)
+def test_a_fault_that_does_not_fit_changes_nothing(fault: str, what: str | None, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        cli.inject(Machine(Lab("none"), "alpha"), fault, what)
+    assert caught.value.message == message
+
+
+def test_every_fault_is_something_a_machine_can_suffer(build: Path) -> None:
+    assert build.is_dir()
+    for fault in cli.FAULTS:
+        what = "1" if fault in ("plug", "unplug") else "x" if fault in cli.SIGNALS else None
+        # It gets as far as asking the lab, which is not up.
+        with pytest.raises(PairkeepError):
+            cli.inject(Machine(Lab("none"), "alpha"), fault, what)
