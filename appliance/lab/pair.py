@@ -58,8 +58,8 @@ class Role:
 
 
 ROLES = (
-    Role("alpha", "database", 768, 11, data_disk_mib=1024),
-    Role("beta", "database", 768, 12, data_disk_mib=1024),
+    Role("alpha", "database", 768, 11, data_disk_mib=512),
+    Role("beta", "database", 768, 12, data_disk_mib=512),
     Role("witness", "witness", 384, 13),
 )
 

@@ -72,8 +72,7 @@ def write(log: Path, pause_s: float = PAUSE_S) -> None:
                 connection = connect()
                 with contextlib.closing(connection), connection.cursor() as cursor:
                     cursor.execute(
-                        "CREATE TABLE IF NOT EXISTS written "
-                        "(id BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
+                        "CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
                     )
                     while True:
                         row += 1

@@ -79,7 +79,12 @@ class Site:
             self.process.start()
 
     def kill_supervisor(self) -> None:
-        """SIGKILL; systemd starts it again."""
+        """SIGKILL; systemd starts it again.
+
+        Assumes that the watchdog's descriptor outlives the process, in systemd's descriptor store: closing
+        it gives the watchdog its full time again (watchdog_release in watchdog_dev.c, Linux 6.12), and so
+        a cut-off machine would live longer than the others wait.
+        """
         if self.process is not None:
             self.story.tell(self.machine.name, "supervisor is killed")
             self._end()

@@ -12,7 +12,7 @@ from gi.repository import GLib
 from appliance.config.model import Cluster
 from appliance.errors import PairkeepError
 from appliance.membership.cpg import Cpg
-from appliance.membership.library import Busy
+from appliance.membership.library import Busy, MembershipLost
 from appliance.membership.quorum import Quorum
 from appliance.supervisor.core import Core
 
@@ -67,7 +67,7 @@ class Ring:
         def dispatch(_fd: int, _condition: int) -> bool:
             try:
                 service.dispatch()
-            except PairkeepError as error:
+            except MembershipLost as error:
                 log.error("corosync is gone: %s", error.message)
                 self._lost()
                 return False

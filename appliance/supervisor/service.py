@@ -22,6 +22,7 @@ from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Message
 from appliance.decide.steps import Start, Step, Stop, lane
 from appliance.decide.view import DrbdReport, Record, State
+from appliance.drivers import rtnetlink
 from appliance.drivers.drbd import EventStream
 from appliance.drivers.drbd_status import DrbdStatus
 from appliance.drivers.service import ServiceDriver
@@ -43,8 +44,8 @@ MONITOR_S = 10
 # How often the progress of a running resync or verify is read.
 PROGRESS_S = 2
 KEPT_EVENTS = 500
-# Slow to load, and needed by drivers only.
-LATE_MODULES = ("pyroute2", "pymysql")
+# Before following DRBD anew, so that a stream which ends at once, for want of the module, costs little.
+FOLLOW_AGAIN_S = 1
 # How long a supervisor that is stopped tries to tell the others that its services run on.
 GOODBYE_S = 8
 
@@ -158,9 +159,9 @@ class SupervisorService:
 
     def _preload(self) -> Callable[[], None]:
         """Load now what a takeover will need, so that neither the start nor the takeover waits for it."""
-        for name in LATE_MODULES:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+        rtnetlink.load()
+        with contextlib.suppress(ImportError):  # only images with a database have it
+            importlib.import_module("pymysql")
         return lambda: None
 
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
@@ -273,7 +274,7 @@ class SupervisorService:
         changed = stream.read()
         if changed is None:
             stream.close()
-            self._watch_drbd()
+            GLib.timeout_add_seconds(FOLLOW_AGAIN_S, _once(self._watch_drbd))
             return False
         for name, status in changed.items():
             if name in self.executor.drbd:
