@@ -60,10 +60,12 @@ def test_the_newest_snapshots_and_those_in_use_stay(tmp_path: Path) -> None:
 
 
 def test_images_that_nothing_refers_to_go(tmp_path: Path) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    snapshots.prune_images(tmp_path, [tmp_path / "a"])
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    for name in ("used", "unused", "new"):
+        (tmp_path / name).mkdir()
+    for name in ("used", "unused"):
+        os.utime(tmp_path / name, (1, 1))
+    snapshots.prune_images(tmp_path, [tmp_path / "used"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "a b"])

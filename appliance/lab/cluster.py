@@ -74,7 +74,7 @@ def _form(folder: Path, topology: Topology, ready: Readiness, progress: Progress
             with progress.phase("saving the formed cluster"):
                 lab.snapshot(folder)
         except PairkeepError:
-            kept = folders.build_folder() / "lab" / "failed-forming"
+            kept = folders.build_folder() / "failed" / "forming"
             collect(lab, kept)
             progress.note(f"logs of the machines: {kept}")
             raise

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from appliance.run import run
 
 DESCRIPTION = "snapshot.json"
 MEMORY = "memory"
+_LATELY_S = 3600.0
 
 
 def load(folder: Path) -> Topology:
@@ -77,6 +79,7 @@ def pin(image: BootImage, folder: Path) -> BootImage:
     """
     home = folder / image.key
     home.mkdir(parents=True, exist_ok=True)
+    os.utime(home)
     kernel, initrd, root = home / "vmlinuz", home / "initrd", home / "root.raw"
     for source, target in ((image.kernel, kernel), (image.initrd, initrd), (image.root, root)):
         if not target.exists():
@@ -94,9 +97,12 @@ def prune(folder: Path, keep: Sequence[Path], newest: int) -> None:
 
 
 def prune_images(folder: Path, keep: Collection[Path]) -> None:
-    """Delete the pinned images in ``folder`` but for those (folders) in ``keep``."""
+    """Delete the pinned images in ``folder`` but for those (folders) in ``keep``.
+
+    One that was pinned lately stays too: another process may be about to start machines from it.
+    """
     for home in folder.iterdir():
-        if home not in keep:
+        if home not in keep and time.time() - home.stat().st_mtime > _LATELY_S:
             shutil.rmtree(home)
 
 
