@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's watchdog, which resets this machine when the supervisor no longer vouches for it.
 
-Rules from Documentation/watchdog/watchdog-api.rst: opening arms it; every write, or WDIOC_KEEPALIVE,
-gives it its full time again; closing without the letter V leaves it armed.
+Rules from Documentation/watchdog/watchdog-api.rst and drivers/watchdog/watchdog_dev.c: opening arms it;
+WDIOC_KEEPALIVE gives it its full time again; and so does *closing* it, unless it was stopped before.
+That last rule is why the descriptor outlives the supervisor: were it closed when a supervisor is killed,
+the machine would live on longer than the others wait for its reset. systemd keeps it and gives it to the
+next supervisor (sd_pid_notify_with_fds(3), FDSTORE).
 """
 
 from __future__ import annotations
@@ -10,46 +13,56 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.drivers.base import DriverError
 from appliance.run import run
 
-# include/uapi/linux/watchdog.h: _IOWR('W', 6, int), _IOR('W', 5, int)
-WDIOC_SETTIMEOUT = 0xC0045706
+# include/uapi/linux/watchdog.h: _IOR('W', 4, int), _IOR('W', 5, int), _IOWR('W', 6, int)
+WDIOC_SETOPTIONS = 0x80045704
 WDIOC_KEEPALIVE = 0x80045705
+WDIOC_SETTIMEOUT = 0xC0045706
+WDIOS_DISABLECARD = 1
+WDIOS_ENABLECARD = 2
 
 
 class Watchdog:
     """``timeout_s``: the machine is reset so many seconds after the last `pet`.
 
-    The device is opened by the first `pet` only: opening counts as one, and a supervisor that has
-    just been started has no right to vouch for anything yet.
+    ``handle``: the open device that an earlier supervisor left, or None. Without one the device is opened
+    by the first `pet`: opening counts as one, and a supervisor that has just been started has no right
+    to vouch for anything yet. ``keep`` puts a new handle where it outlives this process.
     """
 
-    def __init__(self, *, timeout_s: int, path: Path = Path("/dev/watchdog")) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_s: int,
+        keep: Callable[[int], None],
+        handle: int | None = None,
+        path: Path = Path("/dev/watchdog"),
+    ) -> None:
         self._timeout_s = timeout_s
         self._path = path
-        self._handle: int | None = None
+        self._keep = keep
+        self._handle = handle
+        self._armed = False
 
     def pet(self) -> None:
         """Raises DriverError when there is no watchdog that can be set to the wanted time."""
         if self._handle is None:
             self._open()
-        else:
+        elif self._armed:
             fcntl.ioctl(self._handle, WDIOC_KEEPALIVE, struct.pack("i", 0))
+        else:
+            self._arm(self._handle)
 
     def disarm(self) -> None:
+        """Nothing here needs a reset any more. The device stays open, and the next `pet` arms it again."""
         if self._handle is not None:
-            os.write(self._handle, b"V")
-            os.close(self._handle)
-            self._handle = None
-
-    def close_armed(self) -> None:
-        """The machine is reset unless another supervisor takes the watchdog up in time."""
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
+            fcntl.ioctl(self._handle, WDIOC_SETOPTIONS, struct.pack("i", WDIOS_DISABLECARD))
+            self._armed = False
 
     def _open(self) -> None:
         if not self._path.exists():
@@ -59,14 +72,19 @@ class Watchdog:
         except OSError as error:
             raise DriverError(f"{self._path}: {error.strerror}", hint="the cluster is not safe without") from error
         self._handle = handle
+        self._arm(handle)
+        self._keep(handle)
+
+    def _arm(self, handle: int) -> None:
+        """Enabling what runs already changes nothing; setting the time-out pets it."""
         try:
+            fcntl.ioctl(handle, WDIOC_SETOPTIONS, struct.pack("i", WDIOS_ENABLECARD))
             answer = fcntl.ioctl(handle, WDIOC_SETTIMEOUT, struct.pack("i", self._timeout_s))
         except OSError as error:
-            self.disarm()
-            raise DriverError(f"{self._path} takes no time-out: {error.strerror}") from error
+            raise DriverError(f"{self._path} cannot be armed: {error.strerror}") from error
         (granted,) = struct.unpack("i", answer)
         if granted != self._timeout_s:
-            self.disarm()
             raise DriverError(
                 f"{self._path}: cluster.watchdog_s is {self._timeout_s}, but the device grants {granted} seconds"
             )
+        self._armed = True

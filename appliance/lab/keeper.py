@@ -183,6 +183,7 @@ class Keeper:
         snapshots.load(folder)
         await self._kill_all()
         await self._all(lambda guest: guest.start(folder))
+        networks.forget_neighbours()
         await self._all(lambda guest: guest.command("cont"))
         await self._all(self._set_clock)
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from appliance.lab.qemu import tap_name
 from appliance.lab.spec import Network, Topology
 
 TUN_DEVICE = Path("/dev/net/tun")
+HOST_NUMBER = 1
+# NUD_REACHABLE, STALE, DELAY, PROBE, FAILED (linux/neighbour.h): what answers and their lack have taught.
+_LEARNED = 0x02 | 0x04 | 0x08 | 0x10 | 0x20
 
 
 def openable(device: Path) -> bool:
@@ -44,15 +48,26 @@ def create(topology: Topology) -> None:
                 _up(ip, name, master=_index(ip, bridge_name(nic.network)))
 
 
+def forget_neighbours() -> None:
+    """Forget which machine has which address: a restored one may have it no more, and would not say so."""
+    with IPRoute() as ip:
+        for entry in ip.get_neighbours(family=socket.AF_INET):
+            if entry["state"] & _LEARNED:
+                ip.neigh("del", dst=entry.get_attr("NDA_DST"), ifindex=entry["ifindex"])
+
+
 def _bridge(ip: IPRoute, network: Network) -> None:
     name = bridge_name(network.number)
-    # Without spanning tree and its delay: a port forwards as soon as a machine is plugged into it.
-    ip.link("add", ifname=name, kind="bridge", br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0)
+    # Without spanning tree and its delay: a port forwards as soon as a machine is plugged into it. With an
+    # address that is the same in every lab: restored machines remember it from the lab they were saved in.
+    address = mac_address(network.number, HOST_NUMBER)
+    bridge = {"br_stp_state": 0, "br_forward_delay": 0, "br_mcast_snooping": 0}
+    ip.link("add", ifname=name, kind="bridge", address=address, **bridge)
     if network.host_address is None:
         _disable_ipv6(name)
     else:
-        address, prefix = network.host_address.split("/")
-        ip.addr("add", index=_index(ip, name), address=address, prefixlen=int(prefix))
+        own, prefix = network.host_address.split("/")
+        ip.addr("add", index=_index(ip, name), address=own, prefixlen=int(prefix))
     _up(ip, name)
 
 

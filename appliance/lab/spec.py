@@ -116,7 +116,7 @@ class Topology:
         values = _CONVERTER.unstructure(self)
         values["images"] = {name: image.key for name, image in self.images.items()}
         del values["qemu"], values["qemu_img"]
-        return key_of({"format": 1, **values})
+        return key_of({"format": 2, **values})
 
     def dumps(self) -> str:
         """As JSON text, for ``loads``."""

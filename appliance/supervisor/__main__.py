@@ -7,6 +7,8 @@ import logging
 import os
 import signal
 import sys
+import threading
+import traceback
 from pathlib import Path
 
 import dbus
@@ -24,6 +26,7 @@ CONFIG = Path("/etc/pairkeep/cluster.toml")
 
 
 def main() -> int:
+    _end_on_any_surprise()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     DBusGMainLoop(set_as_default=True)
     loop = GLib.MainLoop()
@@ -39,6 +42,20 @@ def main() -> int:
     GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGTERM, _terminate, service)
     loop.run()
     return 0
+
+
+def _end_on_any_surprise() -> None:
+    """A supervisor that went wrong must not go on: systemd starts another, which looks at everything afresh.
+
+    GLib prints an exception of a callback and carries on; a worker thread just ends.
+    """
+
+    def end(*failure: object) -> None:
+        traceback.print_exception(*failure)  # type: ignore[call-overload]
+        os._exit(70)
+
+    sys.excepthook = end
+    threading.excepthook = lambda args: end(args.exc_type, args.exc_value, args.exc_traceback)
 
 
 def _terminate(service: SupervisorService) -> bool:

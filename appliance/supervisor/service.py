@@ -44,6 +44,8 @@ MONITOR_S = 10
 # How often the progress of a running resync or verify is read.
 PROGRESS_S = 2
 KEPT_EVENTS = 500
+# The name under which systemd keeps the watchdog's descriptor from one supervisor to the next.
+WATCHDOG = "watchdog"
 # Before following DRBD anew, so that a stream which ends at once, for want of the module, costs little.
 FOLLOW_AGAIN_S = 1
 # How long a supervisor that is stopped tries to tell the others that its services run on.
@@ -63,7 +65,11 @@ class SupervisorService:
         self._own = replace(cluster, groups=(), drbd=()) if cluster.node(me).votes_only else cluster
         self.executor = Executor(self._own, Systemd())
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
-        self._watchdog = Watchdog(timeout_s=cluster.watchdog_s)
+        self._watchdog = Watchdog(
+            timeout_s=cluster.watchdog_s,
+            keep=lambda handle: daemon.notify(f"FDSTORE=1\nFDNAME={WATCHDOG}", fds=[handle]),
+            handle=next((fd for fd, name in daemon.listen_fds_with_names().items() if name == WATCHDOG), None),
+        )
         self._answers: dict[str, list[Callable[[int], None]]] = {}
         self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
@@ -176,7 +182,6 @@ class SupervisorService:
 
     def _gave_up(self) -> bool:
         log.error("the others could not be told that services run on here: the watchdog stays armed")
-        self._watchdog.close_armed()
         self.loop.quit()
         return False
 
