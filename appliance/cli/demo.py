@@ -29,7 +29,16 @@ def run(args: argparse.Namespace) -> int:
     print(f"  rows acknowledged   {result['rows_acknowledged']}")
     print(f"  rows lost           {result['rows_lost']}")
     print(f"  outage              {outage['total']:.1f} s, under {result['accelerator']}:")
-    for part in ("detection", "safety_wait", "promote", "mount", "service_start", "address", "other"):
+    for part in (
+        "detection",
+        "safety_wait",
+        "promote",
+        "mount",
+        "service_start",
+        "address",
+        "between_steps",
+        "client",
+    ):
         print(f"    {part.replace('_', ' '):<18}{outage[part]:6.2f} s")
     print(f"  details and picture {build_folder() / 'demo'}")
     return 0

@@ -61,7 +61,7 @@ def failover(runs: int, progress: Progress) -> Figures:
             "safety_wait": summary(run["outage_s"]["safety_wait"] for run in ours),
             **{
                 phase: summary(run["outage_s"][phase] for run in ours)
-                for phase in ("promote", "mount", "service_start", "address", "other")
+                for phase in ("promote", "mount", "service_start", "address", "between_steps", "client")
             },
         },
         "script": {

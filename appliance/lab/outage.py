@@ -15,7 +15,11 @@ PHASES = {"drbd": "promote", "filesystem": "mount", "service": "service_start", 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Seconds. ``total`` is between two acknowledged rows; ``other`` is what the phases leave of it."""
+    """Seconds. ``total`` is between two acknowledged rows, and the sum of all others.
+
+    ``between_steps`` is what passes from one step's end to the next one's start, ``client`` what the client
+    takes to connect again once the address is there.
+    """
 
     total: float
     detection: float
@@ -24,12 +28,13 @@ class Breakdown:
     mount: float
     service_start: float
     address: float
-    other: float
+    between_steps: float
+    client: float
 
     @property
     def takeover(self) -> float:
-        """The part in which the survivor works: neither detection nor the safety wait."""
-        return self.total - self.detection - self.safety_wait
+        """From the survivor's first step to the end of its last: what a hand-written script does as well."""
+        return self.promote + self.mount + self.service_start + self.address + self.between_steps
 
     def as_json(self) -> dict[str, float]:
         return {
@@ -53,12 +58,12 @@ def breakdown(
     ]
     phases = {PHASES[event["resource"].partition(":")[0]]: float(event["seconds"]) for event in starts}
     began = starts[0]["at"] - starts[0]["seconds"]
-    detection = left - outage.last_before
-    waited = began - left
+    ended = starts[-1]["at"]
     return Breakdown(
         total=outage.seconds,
-        detection=detection,
-        safety_wait=waited,
+        detection=left - outage.last_before,
+        safety_wait=began - left,
         **phases,
-        other=outage.seconds - detection - waited - sum(phases.values()),
+        between_steps=ended - began - sum(phases.values()),
+        client=outage.first_after - ended,
     )
