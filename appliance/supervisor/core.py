@@ -261,10 +261,20 @@ class Core:
         )
 
     def _claimed(self) -> set[str]:
-        """Groups of which nothing runs here yet, but soon may: they were placed here, or a start is under way."""
+        """Groups of which nothing runs here yet, but soon may: they were placed here, or a start is under way.
+
+        A claim that is still on its way is not taken back: two nodes whose claims cross would go on
+        giving way to each other. Once all have heard both, the first one counts.
+        """
         placed = {g for g, p in self.decision.placements.items() if p.node == self.me and not p.hands_off}
+        told = {} if self._told is None or self._is_heard() else self._told.groups
+        on_its_way = {g for g, share in told.items() if share.claimed}
         shares = self.local.group_reports()
-        return {g for g, share in shares.items() if (g in placed or self.starts(g)) and not share.active}
+        return {
+            g
+            for g, share in shares.items()
+            if (g in placed or g in on_its_way or self.starts(g)) and not share.active
+        }
 
     def _is_down(self, node: str) -> bool:
         silent_s = self.world.now() - self._absent_since[node]

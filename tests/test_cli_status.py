@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The status screen fits 80 columns and says what matters, whatever state the cluster is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from appliance.cli.main import main, parser
+from appliance.cli.status import WIDTH, render
+
+
+def _side(**changes: Any) -> dict[str, Any]:
+    side = {"role": "Secondary", "disk": "UpToDate", "connection": "Connected", "suspended": "no"}
+    return {**side, "sync_percent": None, "sync_left_s": None, **changes}
+
+
+def _status(**changes: Any) -> dict[str, Any]:
+    status = {
+        "cluster": "shop",
+        "node": "alpha",
+        "quorate": True,
+        "votes": {"present": 3, "total": 3},
+        "maintenance": False,
+        "nodes": [
+            {"name": "alpha", "state": "online", "detail": "", "votes_only": False},
+            {
+                "name": "beta",
+                "state": "offline",
+                "detail": "it has left the cluster and may still be running; its watchdog resets it soon",
+                "votes_only": False,
+            },
+        ],
+        "groups": [
+            {
+                "name": "shop",
+                "state": "stopped",
+                "node": None,
+                "target": None,
+                "reason": "waiting for beta: it has left the cluster and may still be running",
+                "nodes": {"beta": "it has left the cluster and may still be running; its watchdog resets it soon"},
+                "resources": [
+                    {"id": "service:mariadb.service", "state": "stopped", "fails": {"alpha": 2, "beta": 0}}
+                ],
+            }
+        ],
+        "drbd": [
+            {
+                "name": "shopdata",
+                "current": ["alpha"],
+                "verify": {"text": "no difference found (41 s)"},
+                "nodes": {
+                    "alpha": _side(role="Primary", connection="SyncSource", sync_percent=43.2, sync_left_s=12),
+                    "beta": _side(disk="Inconsistent", connection="SyncTarget", suspended="fencing"),
+                },
+            }
+        ],
+        "events": [{"at": 0, "text": "x" * 200}],
+    }
+    return {**status, **changes}
+
+
+@pytest.mark.parametrize("maintenance", [False, True])
+def test_no_line_is_longer_than_the_screen(maintenance: bool) -> None:
+    lines = list(render(_status(maintenance=maintenance), colour=False))
+    assert max(len(line) for line in lines) <= WIDTH
+
+
+def test_it_says_why_a_group_does_not_run_and_how_far_a_resync_is() -> None:
+    text = "\n".join(render(_status(), colour=False))
+    assert "why: waiting for beta" in text
+    assert "failed 2x on alpha" in text
+    assert "[####......] 43 %, 12 s left" in text
+    assert "I/O frozen (fencing)" in text
+    assert "newest data on alpha" in text
+
+
+def test_colours_are_only_for_terminals() -> None:
+    assert "\x1b" not in "\n".join(render(_status(), colour=False))
+    assert "\x1b[31moffline" in "\n".join(render(_status(), colour=True))
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(["status", "--help"])
+    assert ended.value.code == 0
+    assert "draw it again every second" in capsys.readouterr().out
+
+
+def test_a_command_of_the_appliance_says_where_it_belongs(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        import dbus  # noqa: F401
+    except ImportError:
+        assert main(["why", "shop"]) == 2
+        assert "runs inside an appliance" in capsys.readouterr().err
