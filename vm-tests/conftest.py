@@ -14,6 +14,7 @@ from appliance.build.progress import Progress
 from appliance.lab import topology
 from appliance.lab.cluster import boot_all, formed
 from appliance.lab.lab import Lab
+from appliance.lab.spec import Topology
 from appliance.lab.trial import Trial, keep_evidence, waiting_for
 
 LAB = "vm-tests"
@@ -32,19 +33,24 @@ def progress() -> Progress:
     return Progress(sys.__stderr__)
 
 
+@pytest.fixture(scope="session")
+def machines(progress: Progress) -> Topology:
+    return topology.pair(progress)
+
+
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
-    """A formed pair with the group on alpha, watched for two Primaries from the start."""
+def pair(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
+    """A formed pair, as it was right after its first boot."""
     Lab.open(LAB).down()
-    with formed(LAB, topology.pair(progress), waiting_for, progress) as lab:
+    with formed(LAB, machines, waiting_for, progress) as lab:
         yield from _judged(Trial(lab), request)
 
 
 @pytest.fixture
-def blank(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
+def blank(request: pytest.FixtureRequest, machines: Topology) -> Iterator[Trial]:
     """Machines that have never run, with blank disks, booting with their answers."""
     Lab.open(LAB).down()
-    with Lab.open(LAB).up(topology.pair(progress), boot=False) as lab:
+    with Lab.open(LAB).up(machines, boot=False) as lab:
         boot_all(lab)
         yield from _judged(Trial(lab), request)
 
