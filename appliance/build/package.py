@@ -33,6 +33,7 @@ HOST_ONLY = (
     "cli/demo.py",
     "cli/image.py",
     "cli/lab.py",
+    "cli/repeat.py",
     "cli/sim.py",
 )
 DEPENDS = (
@@ -43,6 +44,7 @@ DEPENDS = (
     "python3-jinja2",
     "python3-pyroute2",
     "python3-pyudev",
+    "python3-systemd",
     "python3-voluptuous",
     "corosync",
     "drbd-utils",

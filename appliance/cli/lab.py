@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
+from appliance.cli import repeat
 from appliance.cli.parsers import add_json, command, print_json
 from appliance.errors import InputError
 
@@ -48,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
 
     execute = _action(actions, "exec", "run a program inside a machine, as root", run_exec)
     execute.add_argument("machine", metavar="MACHINE")
-    execute.add_argument("argv", metavar="PROGRAM", nargs=argparse.REMAINDER, help="after -- its arguments")
+    execute.add_argument("argv", metavar="PROGRAM", nargs="*", help="after --, with its arguments")
     execute.add_argument(
         "--timeout", metavar="S", type=float, default=60.0, help="seconds it may take (default: %(default)g)"
     )
@@ -68,6 +69,7 @@ def add(subparsers: Subparsers) -> None:
     snapshot.add_argument("name", metavar="SNAPSHOT")
     restore = _action(actions, "restore", "put all machines back to a snapshot", run_restore)
     restore.add_argument("name", metavar="SNAPSHOT")
+    repeat.add(actions)
 
 
 def run_up(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from appliance.build import folders, image
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import by_hand
-from appliance.lab.outage import breakdown
+from appliance.lab.outage import Breakdown, breakdown
 from appliance.lab.trial import Trial, events, trial
 from appliance.lab.writer import longest_outage
 
@@ -42,35 +43,83 @@ def save(name: str, figures: Figures) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Run:
+    """One scenario that lost nothing: rows acknowledged, the client's outage, and its parts where known."""
+
+    acknowledged: int
+    outage_s: float
+    parts: Breakdown | None = None
+
+
+def power_cut(lab: str, progress: Progress, rows: int) -> Run:
+    """Cut the power of the active machine after ``rows`` rows. Raises PairkeepError when one is lost."""
+    with trial(lab, progress) as pair:
+        active = pair.active
+        survivor = pair.other(active)
+        pair.start()
+        pair.wait_rows(rows)
+        cut_at = time.time()
+        active.power_off()
+        pair.wait_running(survivor.name)
+        pair.wait_rows(20)
+        acknowledged = _sound(pair)
+        parts = breakdown(cut_at, active.name, pair.rows, events(pair, survivor.name))
+        return Run(acknowledged, parts.total, parts)
+
+
+def service_killed(lab: str, progress: Progress, rows: int) -> Run:
+    """Kill mariadbd; it is restarted in place."""
+    with trial(lab, progress) as pair:
+        pair.start()
+        pair.wait_rows(rows)
+        killed_at = time.time()
+        pair.active.kill_process("mariadbd")
+        pair.wait_rows(50)
+        return Run(_sound(pair), longest_outage(pair.rows, since=killed_at).seconds)
+
+
+def switchover(lab: str, progress: Progress, rows: int) -> Run:
+    """Move the group on purpose."""
+    with trial(lab, progress) as pair:
+        target = pair.other(pair.active).name
+        pair.start()
+        pair.wait_rows(rows)
+        ordered_at = time.time()
+        pair.lab["witness"].exec(["pairkeep", "switchover", "shop", target], timeout_s=180)
+        pair.wait_rows(50)
+        return Run(_sound(pair), longest_outage(pair.rows, since=ordered_at).seconds)
+
+
+SCENARIOS: dict[str, Callable[[str, Progress, int], Run]] = {
+    "power-cut": power_cut,
+    "service-killed": service_killed,
+    "switchover": switchover,
+}
+
+
+def _sound(pair: Trial) -> int:
+    """The number of rows acknowledged, all of which are there."""
+    verdict = pair.finish()
+    if not verdict.sound:
+        raise PairkeepError(f"rows lost: {verdict.lost}; both Primary for {verdict.both_primary_s} s")
+    return verdict.acknowledged
+
+
 def failover(runs: int, progress: Progress) -> Figures:
     """Takeover by Pairkeep and by the hand-written script, in turns on the same snapshot."""
     ours: list[Figures] = []
     script: list[Figures] = []
     for number in range(1, runs + 1):
         with progress.phase(f"run {number} of {runs}: Pairkeep"):
-            ours.append(power_cut(LAB, progress, rows=ROWS))
+            parts = power_cut(LAB, progress, ROWS).parts
+            ours += [parts.as_json()] if parts is not None else []
         with progress.phase(f"run {number} of {runs}: script"), trial(LAB, progress) as pair:
             script.append(_script_run(pair))
-    theirs = summary(run["takeover"] for run in script)
-    mine = summary(run["outage_s"]["takeover"] for run in ours)
-    return {
-        "pairkeep": {
-            "takeover": mine,
-            "outage": summary(run["outage_s"]["total"] for run in ours),
-            "detection": summary(run["outage_s"]["detection"] for run in ours),
-            "safety_wait": summary(run["outage_s"]["safety_wait"] for run in ours),
-            **{
-                phase: summary(run["outage_s"][phase] for run in ours)
-                for phase in ("promote", "mount", "service_start", "address", "between_steps", "client")
-            },
-        },
-        "script": {
-            phase: summary(run[phase] for run in script)
-            for phase in ("takeover", "promote", "mount", "service_start", "address")
-        },
-        "rows_lost": sum(run["rows_lost"] for run in ours),
-        "ratio_takeover": round(mine["median"] / theirs["median"], 3),
-    }
+    mine = {phase: summary(run[phase] for run in ours) for phase in ours[0]}
+    theirs = {phase: summary(run[phase] for run in script) for phase in script[0]}
+    ratio = mine["takeover"]["median"] / theirs["takeover"]["median"]
+    return {"pairkeep": mine, "script": theirs, "ratio_takeover": round(ratio, 3)}
 
 
 def _script_run(pair: Trial) -> Figures:
@@ -84,68 +133,14 @@ def _script_run(pair: Trial) -> Figures:
     return by_hand.take_over(survivor)
 
 
-def power_cut(lab: str, progress: Progress, *, rows: int) -> Figures:
-    """Cut the power of the active machine after ``rows`` rows; raises PairkeepError when one is lost."""
-    with trial(lab, progress) as pair:
-        active = pair.active
-        survivor = pair.other(active)
-        pair.start()
-        pair.wait_rows(rows)
-        cut_at = time.time()
-        active.power_off()
-        pair.wait_running(survivor.name)
-        pair.wait_rows(20)
-        verdict = pair.finish()
-        parts = breakdown(cut_at, active.name, pair.rows, events(pair, survivor.name))
-    if not verdict.sound:
-        raise PairkeepError(f"rows lost: {verdict.lost}; both Primary for {verdict.both_primary_s} s")
-    return {"rows_acknowledged": verdict.acknowledged, "rows_lost": len(verdict.lost), "outage_s": parts.as_json()}
-
-
-def service_killed(lab: str, progress: Progress) -> float:
-    """Seconds of outage after mariadbd was killed and restarted in place."""
-    with trial(lab, progress) as pair:
-        pair.start()
-        pair.wait_rows(ROWS)
-        killed_at = time.time()
-        pair.active.kill_process("mariadbd")
-        pair.wait_rows(ROWS)
-        _require_sound(pair)
-        return longest_outage(pair.rows, since=killed_at).seconds
-
-
-def switchover(lab: str, progress: Progress) -> float:
-    """Seconds of outage of a planned switchover."""
-    with trial(lab, progress) as pair:
-        active = pair.active
-        target = pair.other(active).name
-        pair.start()
-        pair.wait_rows(ROWS)
-        ordered_at = time.time()
-        pair.lab["witness"].exec(["pairkeep", "switchover", "shop", target], timeout_s=180)
-        pair.wait_rows(ROWS)
-        _require_sound(pair)
-        return longest_outage(pair.rows, since=ordered_at).seconds
-
-
-def _require_sound(pair: Trial) -> None:
-    verdict = pair.finish()
-    if not verdict.sound:
-        raise PairkeepError(f"rows lost: {verdict.lost}; both Primary for {verdict.both_primary_s} s")
-
-
 def planned(runs: int, progress: Progress) -> Figures:
-    """Outages that need no safety wait: a killed service, and a planned switchover."""
-    kinds: dict[str, Callable[[str, Progress], float]] = {
-        "service_killed": service_killed,
-        "switchover": switchover,
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    """Outages that need no safety wait: a killed service, and a planned switchover, in turns."""
+    seconds: dict[str, list[float]] = {"service-killed": [], "switchover": []}
     for number in range(1, runs + 1):
-        for name, run in kinds.items():
-            with progress.phase(f"run {number} of {runs}: {name.replace('_', ' ')}"):
-                seconds[name].append(run(LAB, progress))
-    return {name: summary(values) for name, values in seconds.items()}
+        for name, outages in seconds.items():
+            with progress.phase(f"run {number} of {runs}: {name}"):
+                outages.append(SCENARIOS[name](LAB, progress, ROWS).outage_s)
+    return {name: summary(outages) for name, outages in seconds.items()}
 
 
 def idle(seconds: float, progress: Progress) -> Figures:
