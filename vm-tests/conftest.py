@@ -12,7 +12,7 @@ import pytest
 from appliance.build import folders
 from appliance.build.progress import Progress
 from appliance.lab import topology
-from appliance.lab.cluster import boot_all, formed
+from appliance.lab.cluster import formed
 from appliance.lab.lab import Lab
 from appliance.lab.spec import Topology
 from appliance.lab.trial import Trial, keep_evidence, waiting_for
@@ -47,11 +47,10 @@ def pair(request: pytest.FixtureRequest, machines: Topology, progress: Progress)
 
 
 @pytest.fixture
-def blank(request: pytest.FixtureRequest, machines: Topology) -> Iterator[Trial]:
-    """Machines that have never run, with blank disks, booting with their answers."""
+def newly_formed(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
+    """A pair that has just become one: blank machines, blank disks and answers are all it began with."""
     Lab.open(LAB).down()
-    with Lab.open(LAB).up(machines, boot=False) as lab:
-        boot_all(lab)
+    with formed(LAB, machines, waiting_for, progress, anew=True) as lab:
         yield from _judged(Trial(lab), request)
 
 

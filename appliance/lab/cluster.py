@@ -28,18 +28,26 @@ Readiness = Callable[[Lab], str | None]
 """Says what the lab still waits for, in words; None when the cluster is formed."""
 
 
-def formed(name: str, topology: Topology, ready: Readiness, progress: Progress, *, variant: str = "") -> Lab:
+def formed(
+    name: str,
+    topology: Topology,
+    ready: Readiness,
+    progress: Progress,
+    *,
+    variant: str = "",
+    anew: bool = False,
+) -> Lab:
     """The lab ``name`` up, its machines restored from the formed cluster of ``topology``.
 
     The cluster is formed first, and saved, unless it has been: minutes against a second. ``variant``
-    tells apart clusters of one topology that were made ready differently. The lab ends with this
-    process unless it is settled. Raises PairkeepError when the cluster does not form.
+    tells apart clusters of one topology that were made ready differently; ``anew`` forms it in any case.
+    The lab ends with this process unless it is settled. Raises PairkeepError when the cluster does not form.
     """
     folder = saved_folder(topology, variant)
-    if not (folder / snapshots.DESCRIPTION).exists():
+    if anew or not (folder / snapshots.DESCRIPTION).exists():
         with locked(folders.cache_folder() / ".lab.lock", progress):
             # Another process may have formed it while this one waited.
-            if not (folder / snapshots.DESCRIPTION).exists():
+            if anew or not (folder / snapshots.DESCRIPTION).exists():
                 _form(folder, topology, ready, progress)
                 _prune(folder)
     with progress.phase("restoring the formed cluster"):

@@ -63,6 +63,7 @@ class Core:
         self.view = ClusterView(cluster, record=record)
         self.decision: Decision = decide(self.view)
         self._decided = self.view
+        self._placed: dict[str, tuple[str | None, str]] = {}
         self.local = LocalState(cluster, world.now)
         self.quorate = False
         self.leaving = False
@@ -312,11 +313,13 @@ class Core:
     def _decide(self) -> None:
         if self._decided is self.view:
             return
-        before = self.decision.placements
         self.decision, self._decided = decide(self.view), self.view
+        if not self.view.complete:
+            return  # a moment later it is, and nothing will have changed for anyone to know
         for name, placement in self.decision.placements.items():
-            had = before.get(name)
-            if had is None or (had.node, had.reason) != (placement.node, placement.reason):
+            told = (placement.node, placement.reason)
+            if self._placed.get(name) != told:
+                self._placed[name] = told
                 self.world.tell(
                     Event("placed", f"{name}: {placement.reason}", {"group": name, "node": placement.node})
                 )
