@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,8 @@ def _form(folder: Path, topology: Topology, ready: Readiness, progress: Progress
             with progress.phase("forming the cluster"):
                 _wait_ready(lab, ready, progress)
             with progress.phase("saving the formed cluster"):
+                if folder.exists():
+                    shutil.rmtree(folder)
                 lab.snapshot(folder)
         except PairkeepError:
             kept = folders.build_folder() / "failed" / "forming"
