@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from appliance.lab.agent import Agent, AgentError, AgentSilent, Ended, parse_answer, parse_ended
+from appliance.lab.agent import Agent, AgentError, AgentGone, AgentSilent, Ended, parse_answer, parse_ended
 
 Answer = Callable[[dict[str, Any]], bytes]
 
@@ -56,6 +56,40 @@ def test_a_program_is_awaited(tmp_path: Path) -> None:
     _with_agent(tmp_path, answer, talk)
 
 
+def test_an_answer_that_gets_lost_is_asked_for_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("appliance.lab.agent._STATUS_S", 0.1)
+    polls = 0
+
+    def answer(request: dict[str, Any]) -> bytes:
+        nonlocal polls
+        if request["execute"] == "guest-exec":
+            return _line({"pid": 5})
+        polls += 1
+        return b"" if polls == 1 else _line({"exited": True, "exitcode": 0})
+
+    async def talk(agent: Agent) -> None:
+        assert (await agent.run(["true"], stdin=None, timeout_s=5)).returncode == 0
+
+    _with_agent(tmp_path, answer, talk)
+
+
+def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
+    started: list[str] = []
+
+    def answer(request: dict[str, Any]) -> bytes:
+        if request["execute"] == "guest-exec":
+            started.append(request["arguments"]["path"])
+            return _line({"pid": 5})
+        return _line({"exited": False})
+
+    async def talk(agent: Agent) -> None:
+        with pytest.raises(AgentSilent, match=r"sleep on alpha has not ended after 0\.2 s"):
+            await agent.run(["sleep", "9"], stdin=None, timeout_s=0.2)
+
+    _with_agent(tmp_path, answer, talk)
+    assert started == ["sleep", "/bin/kill"]
+
+
 def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
     late = [b"", _line("late") + _line("now")]
 
@@ -73,7 +107,7 @@ def test_a_late_answer_is_not_taken_for_the_next_one(tmp_path: Path) -> None:
 
 def test_without_a_machine_the_agent_is_silent(tmp_path: Path) -> None:
     async def talk() -> None:
-        with pytest.raises(AgentSilent):
+        with pytest.raises(AgentGone, match="alpha is off"):
             await Agent("alpha", tmp_path / "nothing").call("guest-ping", timeout_s=1)
 
     asyncio.run(talk())

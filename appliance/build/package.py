@@ -38,6 +38,7 @@ HOST_ONLY = (
 )
 DEPENDS = (
     "python3 (>= 3.13)",
+    "python3-argcomplete",
     "python3-cattr",
     "python3-dbus",
     "python3-gi",

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -48,7 +49,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    args = parser().parse_args(arguments)
+    commands = parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # The shell asks what may come next; see cli/completion.py. Otherwise it would only cost time.
+        import argcomplete
+
+        argcomplete.autocomplete(commands)
+    args = commands.parse_args(arguments)
     try:
         code: int = args.run(args)
     except PairkeepError as error:

@@ -8,6 +8,7 @@ import base64
 import contextlib
 import itertools
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,15 @@ _LINE_LIMIT = 48 * 1024 * 1024
 _READ_BYTES = 64 * 1024
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.25
+_STATUS_S = 5.0
 
 
 class AgentSilent(PairkeepError):
     """The agent did not answer in time: the machine is booting, paused, hung or dead."""
+
+
+class AgentGone(AgentSilent):
+    """The machine is off, so that nobody is there to answer."""
 
 
 class AgentError(PairkeepError):
@@ -92,6 +98,7 @@ class Agent:
 
     async def call(self, command: str, arguments: Mapping[str, object] | None = None, *, timeout_s: float) -> Any:
         """One command's answer. Raises AgentError, or AgentSilent after ``timeout_s``."""
+        started = time.monotonic()
         try:
             async with asyncio.timeout(timeout_s), self._lock:
                 reader, writer = await self._ready()
@@ -105,36 +112,42 @@ class Agent:
                     raise
                 self._in_step = True
                 return answer
-        except (TimeoutError, ConnectionError, FileNotFoundError, EOFError) as error:
+        except (ConnectionError, FileNotFoundError, EOFError) as error:
+            raise AgentGone(f"{self._name} is off, or was switched off meanwhile") from error
+        except TimeoutError as error:
             raise AgentSilent(
-                f"the guest agent of {self._name} does not answer",
+                f"the guest agent of {self._name} does not answer"
+                f" ({command}, waited {time.monotonic() - started:.1f} s)",
                 hint=f"what the machine prints: pairkeep lab console {self._name}",
             ) from error
 
     async def run(self, argv: Sequence[str], *, stdin: bytes | None, timeout_s: float) -> Ended:
-        """Run ``argv`` in the guest, as root. Raises AgentSilent when it has not ended after ``timeout_s``
-        (it is then killed, as far as the guest still lets us), AgentError when it cannot be started.
+        """Run ``argv`` in the guest, as root. Raises AgentSilent when the agent is silent or the
+        program has not ended after ``timeout_s`` (it is then killed, as far as the guest still lets us),
+        AgentError when it cannot be started.
         """
         arguments: dict[str, object] = {"path": argv[0], "arg": list(argv[1:]), "capture-output": True}
         if stdin is not None:
             arguments["input-data"] = base64.b64encode(stdin).decode()
-        pid: int | None = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                pid = (await self.call("guest-exec", arguments, timeout_s=timeout_s))["pid"]
-                pause_s = _FIRST_POLL_S
-                while True:
-                    status = await self.call("guest-exec-status", {"pid": pid}, timeout_s=timeout_s)
-                    if (ended := parse_ended(status)) is not None:
-                        return ended
-                    await asyncio.sleep(pause_s)
-                    pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
-        except TimeoutError as error:
-            if pid is not None:
-                kill = {"path": "/bin/kill", "arg": ["-KILL", str(pid)]}
-                with contextlib.suppress(PairkeepError):
-                    await self.call("guest-exec", kill, timeout_s=2)
-            raise AgentSilent(f"{argv[0]} on {self._name} has not ended after {timeout_s:g} s") from error
+        deadline = time.monotonic() + timeout_s
+        # No answer to this one is final, for a second try might run the program twice.
+        pid = (await self.call("guest-exec", arguments, timeout_s=timeout_s))["pid"]
+        pause_s = _FIRST_POLL_S
+        while (left_s := deadline - time.monotonic()) > 0:
+            try:
+                status = await self.call("guest-exec-status", {"pid": pid}, timeout_s=min(left_s, _STATUS_S))
+            except AgentGone:
+                raise
+            except AgentSilent:
+                continue
+            if (ended := parse_ended(status)) is not None:
+                return ended
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 1.5, _LONGEST_POLL_S)
+        kill = {"path": "/bin/kill", "arg": ["-KILL", str(pid)]}
+        with contextlib.suppress(PairkeepError):
+            await self.call("guest-exec", kill, timeout_s=2)
+        raise AgentSilent(f"{argv[0]} on {self._name} has not ended after {timeout_s:g} s")
 
     async def read(self, path: str, *, timeout_s: float) -> str:
         """The first 64 KiB of a file in the guest, in base64. Raises AgentSilent, AgentError."""

@@ -13,7 +13,6 @@ from appliance.errors import PairkeepError
 from appliance.lab.lab import Lab
 
 PERIOD_S = 0.4
-ANSWER_S = 2.0
 WORKERS = ("alpha", "beta")
 
 
@@ -74,7 +73,7 @@ class RoleWatch:
         while not self._end.wait(PERIOD_S):
             asked = time.monotonic()
             try:
-                text = self._lab[name].exec(["cat", "/proc/drbd"], timeout_s=ANSWER_S, check=False).stdout
+                text = self._lab[name].read_text("/proc/drbd")
                 found = re.search(r"\bro:(\w+)/", text)
                 role = found[1] if found else "Unconfigured"
             except PairkeepError:
