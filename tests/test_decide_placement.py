@@ -93,8 +93,8 @@ PLACEMENTS = [
     pytest.param(
         view(report("alpha", UP), report("beta", quorate=False)),
         None,
-        "no quorum: corosync on beta is waiting to see all nodes once",
-        id="wait for all",
+        "no quorum: corosync on beta does not see a majority yet",
+        id="corosync behind",
     ),
     pytest.param(
         view(report("alpha", UP), report("beta"), record=replace(BOTH, standby=("alpha",))),

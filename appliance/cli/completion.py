@@ -18,5 +18,5 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     from argcomplete.shell_integration import shellcode
 
-    print(shellcode(["pairkeep"], shell=args.shell))
+    print(shellcode(["pairkeep"], shell=args.shell))  # type: ignore[no-untyped-call]
     return 0

@@ -61,7 +61,7 @@ def _no_quorum(view: ClusterView) -> str:
     total = len(view.cluster.nodes)
     if 2 * len(view.members) > total:
         doubtful = [n for n in view.members if not view.reports[n].quorate]
-        return f"no quorum: corosync on {' and '.join(doubtful)} is waiting to see all nodes once"
+        return f"no quorum: corosync on {' and '.join(doubtful)} does not see a majority yet"
     return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)})"
 
 

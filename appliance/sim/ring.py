@@ -5,8 +5,7 @@ What it keeps of the real thing (totemsrp.c, cpg.c, votequorum.c of corosync 3.1
 - a ring number is 4 above the highest that any member has seen, and survives a power cut;
 - nodes that leave a ring together have got the same of its messages, which may be more or fewer than
   the others got; what was not yet ordered is sent in the new ring, or lost;
-- a process joins and leaves within a ring, ordered among its messages;
-- wait_for_all: after its start a node has no quorum before it has seen all nodes, or a node that had.
+- a process joins and leaves within a ring, ordered among its messages.
 """
 
 from __future__ import annotations
@@ -84,7 +83,6 @@ class _Seat:
     listener: Listener | None = None
     inbox: deque[Action] = field(default_factory=deque)
     quorate: bool = False
-    waits_for_all: bool = True
 
 
 class Corosync:
@@ -290,15 +288,9 @@ class Corosync:
             self._processes(seat, ring.seq, stay)
 
     def _recount(self, nodes: tuple[str, ...]) -> None:
-        """votequorum: a majority, and wait_for_all fulfilled, once for each start of corosync."""
-        seats = [self.seats[n] for n in nodes]
-        majority = 2 * len(nodes) > len(self.cluster.nodes)
-        everyone = len(nodes) == len(self.cluster.nodes)
-        if majority and (everyone or any(not s.waits_for_all for s in seats)):
-            for seat in seats:
-                seat.waits_for_all = False
-        for seat in seats:
-            quorate = majority and not seat.waits_for_all
+        """votequorum: a majority of all nodes."""
+        quorate = 2 * len(nodes) > len(self.cluster.nodes)
+        for seat in (self.seats[n] for n in nodes):
             if quorate != seat.quorate:
                 seat.quorate = quorate
                 self._tell_quorum(seat)
