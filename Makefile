@@ -54,7 +54,7 @@ demo: setup ## two machines and a witness, a database, a power cut: no acknowled
 	$(PAIRKEEP) demo
 
 vm-test: setup
-	$(PYTHON) -m pytest -q --color=yes vm-tests
+	$(PYTHON) -m pytest -v --durations=5 vm-tests
 
 test: check vm-test ## everything: what is quick, then the scenarios in real machines
 
