@@ -217,8 +217,8 @@ def test_verify_finds_a_block_changed_underneath_and_repairs_it(pair: Trial, sur
     pair.start()
     pair.wait_rows(50)
     standby = pair.other(pair.active)
-    # 512 MiB into the disk: behind DRBD's back, and where the filesystem has something to be compared.
-    garbage = ["dd", "if=/dev/urandom", "of=/dev/disk/by-id/virtio-data", "bs=4096", "count=1", "seek=131072"]
+    # In the middle of the disk, behind DRBD's back.
+    garbage = ["dd", "if=/dev/urandom", "of=/dev/disk/by-id/virtio-data", "bs=4096", "count=1", "seek=65536"]
     standby.exec([*garbage, "oflag=direct", "conv=notrunc"])
     done = standby.exec(["pairkeep", "verify", "shopdata", "--json"], timeout_s=300)
     assert '"out_of_sync_kib": 4' in done.stdout
