@@ -40,12 +40,12 @@ PATH = "/run/by-hand"
 def prepare(machine: Machine) -> None:
     """Make ``machine`` one without a cluster manager, ready for the script."""
     machine.exec(["sh", "-c", PREPARE], timeout_s=120)
-    machine.exec(["sh", "-c", f"cat > {PATH}; chmod +x {PATH}"], stdin=SCRIPT)
+    machine.exec(["sh", "-c", f"cat > {PATH}"], stdin=SCRIPT)
 
 
 def take_over(machine: Machine) -> dict[str, float]:
     """Run the script; returns its phases in seconds as the machine measured them, and their sum."""
-    out = machine.exec([PATH], timeout_s=120).stdout
+    out = machine.exec(["sh", PATH], timeout_s=120).stdout
     times = [float(word) for word in out.split()]
     names = ("promote", "mount", "service_start", "address")
     phases = {name: round(b - a, 3) for name, a, b in zip(names, times, times[1:], strict=False)}
