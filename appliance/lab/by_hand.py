@@ -33,6 +33,7 @@ set -e
 systemctl stop pairkeep.service corosync.service
 sed -i 's/resource-and-stonith/dont-care/' /etc/drbd.d/*.res
 drbdadm adjust shopdata
+mkdir -p /srv/mysql
 """
 PATH = "/run/by-hand"
 
