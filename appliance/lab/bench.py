@@ -125,12 +125,15 @@ def failover(runs: int, progress: Progress) -> Figures:
 def _script_run(pair: Trial) -> Figures:
     active = pair.active
     survivor = pair.other(active)
-    pair.start_writer()
+    # The same client and the same watching as in our own run.
+    pair.start()
     pair.wait_rows(ROWS)
     by_hand.prepare(survivor)
     active.power_off()
     by_hand.wait_gone(survivor, 15)
-    return by_hand.take_over(survivor)
+    phases = by_hand.take_over(survivor)
+    pair.stop()
+    return phases
 
 
 def planned(runs: int, progress: Progress) -> Figures:

@@ -32,6 +32,8 @@ STATUS_CALL = (
 WRITER = (sys.executable, "-m", "appliance.lab.writer")
 # A minute is several times what anything here usually takes; it bounds tests and asserts nothing.
 PATIENCE_S = 180.0
+# Asking costs the machines processor time that a takeover needs.
+POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Trial:
                 return status
             if time.monotonic() > deadline:
                 raise PairkeepError(f"not within {timeout_s:g} s: {what}; status: {json.dumps(status)[:3000]}")
-            time.sleep(0.3)
+            time.sleep(POLL_S)
 
     def running_on(self, machine: str | None = None) -> str | None:
         """Where the group runs, wholly; None when it does not."""
@@ -139,10 +141,14 @@ class Trial:
         self._watch.start()
         self.start_writer()
 
-    def finish(self) -> Verdict:
-        """Stop the client, and see what the database holds of what was acknowledged."""
+    def stop(self) -> None:
+        """End the client and the watching."""
         self.stop_writer()
         self._watch.stop()
+
+    def finish(self) -> Verdict:
+        """Stop the client, and see what the database holds of what was acknowledged."""
+        self.stop()
         rows = {row.row for row in self.rows}
         held: set[int] = set()
         if rows:

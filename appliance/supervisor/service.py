@@ -98,7 +98,8 @@ class SupervisorService:
                 self.executor.do(step)
             except PairkeepError as failure:
                 error = failure.message
-            states = self._look(step.group) if isinstance(step, Start | Stop) else None
+            # What succeeded is known; only after a failure is it worth the time to look at the whole group.
+            states = self._look(step.group) if error is not None and isinstance(step, Start | Stop) else None
             return lambda: self._step_done(step, began, error, states)
 
         self.lanes.put(lane(step), job)
@@ -196,9 +197,11 @@ class SupervisorService:
     def _step_done(self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None) -> None:
         if error is None:
             self._tell_done(step, self.now() - began)
+            if isinstance(step, Start | Stop):
+                known = list(self.core.local.states(step.group))
+                known[step.index] = "started" if isinstance(step, Start) else "stopped"
+                states = tuple(known)
         self.core.on_step_done(step, error, states)
-        if isinstance(step, Start | Stop):
-            self._observe(step.group)
 
     def _tell_done(self, step: Step, seconds: float) -> None:
         if isinstance(step, Start | Stop):
