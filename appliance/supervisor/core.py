@@ -92,6 +92,10 @@ class Core:
         """A start of one of ``group``'s resources is under way on this node."""
         return isinstance(self._running.get(group), Start)
 
+    def works_on(self, group: str) -> bool:
+        """A step of ``group`` is under way on this node."""
+        return group in self._running
+
     # What the world tells -----------------------------------------------------------------------
 
     def ready(self) -> None:

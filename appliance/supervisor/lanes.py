@@ -22,10 +22,6 @@ class Lanes:
             threading.Thread(target=self._work, args=(self._queues[lane],), name=lane, daemon=True).start()
         self._queues[lane].put(job)
 
-    def idle(self, lane: str) -> bool:
-        """Nothing waits in ``lane`` (one job may be under way)."""
-        return lane not in self._queues or self._queues[lane].empty()
-
     def _work(self, jobs: queue.SimpleQueue[Callable[[], Callable[[], None]]]) -> None:
         while True:
             self._post(jobs.get()())

@@ -41,6 +41,8 @@ log = logging.getLogger("pairkeep")
 
 # How often resources are looked at whether or not something told of a change, and services are asked.
 MONITOR_S = 10
+# After something told of a change.
+LOOK_AFTER_MS = 200
 # How often the progress of a running resync or verify is read.
 PROGRESS_S = 2
 KEPT_EVENTS = 500
@@ -74,6 +76,7 @@ class SupervisorService:
         self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
         self._unseen: set[str] = set()
+        self._to_look_at: set[str] = set()
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
@@ -224,14 +227,22 @@ class SupervisorService:
             return self.core.local.states(group)
 
     def _observe(self, group: str) -> None:
-        """Look at a group soon, unless that is about to happen anyway."""
+        """Look at a group soon: not at each of several changes, and not in the way of a step."""
+        if group not in self._to_look_at:
+            self._to_look_at.add(group)
+            GLib.timeout_add(LOOK_AFTER_MS, self._look_now, group)
+
+    def _look_now(self, group: str) -> bool:
+        if self.core.works_on(group):
+            return True  # asks GLib to call again after the same time
 
         def job() -> Callable[[], None]:
             states = self._look(group)
             return lambda: self.core.on_states(group, states)
 
-        if self.lanes.idle(group):
-            self.lanes.put(group, job)
+        self._to_look_at.discard(group)
+        self.lanes.put(group, job)
+        return False
 
     def _mounts_changed(self, _fd: int, _condition: object, mounts: Any) -> bool:
         mounts.seek(0)
