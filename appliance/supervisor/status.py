@@ -91,6 +91,7 @@ def _group(core: Core, name: str) -> Json:
         "state": state,
         "node": holder,
         "target": placement.node,
+        "ordered": core.view.record.wanted.get(name),
         "reason": placement.reason,
         "nodes": dict(placement.nodes),
         "resources": [
