@@ -44,7 +44,8 @@ def add(subparsers: Subparsers) -> None:
     up = _action(actions, "up", "start two machines and a witness as a formed cluster", run_up)
     up.add_argument("--boot", action="store_true", help="boot blank machines that form it, instead of restoring")
     up.add_argument("--blank", action="store_true", help="boot blank machines that are told nothing")
-    _action(actions, "down", "end the lab and all that belongs to it", run_down)
+    down = _action(actions, "down", "end the lab and all that belongs to it", run_down)
+    down.add_argument("--all", action="store_true", help="end all labs of this build folder")
     _action(actions, "status", "show the lab's machines", run_status)
 
     execute = _action(actions, "exec", "run a program inside a machine, as root", run_exec)
@@ -99,6 +100,17 @@ def run_up(args: argparse.Namespace) -> int:
 
 def run_down(args: argparse.Namespace) -> int:
     """Succeeds also when there was nothing to end."""
+    if args.all:
+        from appliance.lab.lab import Lab
+
+        names = Lab.names()
+        for name in names:
+            Lab.open(name).down()
+        if args.json:
+            print_json({"ended": names})
+        else:
+            print(f"ended: {', '.join(names) or 'there was none'}")
+        return 0
     lab = _open(args)
     there = lab.folder.exists()
     lab.down()
