@@ -102,7 +102,10 @@ class SupervisorService:
             except PairkeepError as failure:
                 error = failure.message
             # What succeeded is known; only after a failure is it worth the time to look at the whole group.
-            states = self._look(step.group) if error is not None and isinstance(step, Start | Stop) else None
+            states: tuple[State, ...] | None = None
+            if error is not None and isinstance(step, Start | Stop):
+                with contextlib.suppress(PairkeepError):
+                    states = self.executor.states(step.group)
             return lambda: self._step_done(step, began, error, states)
 
         self.lanes.put(lane(step), job)
@@ -150,7 +153,9 @@ class SupervisorService:
             self._take_part()
 
     def _first_look(self, group: str) -> Callable[[], None]:
-        states = self._look(group)
+        # What cannot be seen may run. A failure ends this process, and the next one looks again; to take the
+        # group for stopped would let another node start it.
+        states = self.executor.states(group)
 
         def then() -> None:
             self.core.local.observed(group, states, count=False)
@@ -200,10 +205,13 @@ class SupervisorService:
     def _step_done(self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None) -> None:
         if error is None:
             self._tell_done(step, self.now() - began)
-            if isinstance(step, Start | Stop):
-                known = list(self.core.local.states(step.group))
-                known[step.index] = "started" if isinstance(step, Start) else "stopped"
-                states = tuple(known)
+        if states is None and isinstance(step, Start | Stop):
+            known = list(self.core.local.states(step.group))
+            known[step.index] = "started" if isinstance(step, Start) else "stopped"
+            if error is not None:
+                # Neither done nor to be seen: it must not pass for stopped, or it may be started elsewhere.
+                known[step.index] = "failed"
+            states = tuple(known)
         self.core.on_step_done(step, error, states)
 
     def _tell_done(self, step: Step, seconds: float) -> None:
