@@ -12,7 +12,8 @@ from appliance.decide.steps import Start, Step, Stop
 from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
-from appliance.supervisor.core import HANDLER_AGREES_S, NOT_NEEDED, PEER_OUTDATED, QUORUM_UNKNOWN_S, Core
+from appliance.supervisor.core import QUORUM_UNKNOWN_S, Core
+from appliance.supervisor.exclusions import HANDLER_AGREES_S, NOT_NEEDED, PEER_FENCED, PEER_OUTDATED
 from appliance.supervisor.world import Event
 
 CLUSTER = lab_cluster()
@@ -141,6 +142,23 @@ def test_frozen_writes_go_on_only_when_a_majority_has_the_exclusion_on_disk() ->
     assert desk.answers == []
     core.on_message("witness", Persisted(core.view.record.stamp))
     assert desk.answers == [PEER_OUTDATED]
+
+
+def test_a_takeover_has_the_dead_peer_excluded_before_the_kernel_asks() -> None:
+    core, desk = restarted("----")
+    core.on_drbd("shopdata", replace(CUT_OFF, role="Secondary", suspended="no"))
+    core.on_quorum(True)
+    core.on_members(4, (PROCESSES[0], PROCESSES[2]))
+    desk.time += CLUSTER.safety_wait_s
+    core.on_tick()
+    witness = replace(other("witness", core.view.view_id).report, groups={}, drbd={}, down=("beta",))
+    core.on_message("witness", Reported(witness))
+    hear_own(core, desk)
+    assert desk.begun == [Start("shop", 0, peer_down=True)]
+    assert desk.record.current["shopdata"] == ("alpha",)
+    core.on_message("witness", Persisted(core.view.record.stamp))
+    core.on_fence_request("shopdata")
+    assert desk.answers == [PEER_FENCED]
 
 
 def test_a_node_that_was_excluded_first_never_writes_on_and_gives_itself_up() -> None:

@@ -13,7 +13,8 @@ from appliance.decide.messages import Exclude
 from appliance.decide.view import ClusterView, Stamp
 from appliance.sim.run import run_one
 from appliance.supervisor import core
-from appliance.supervisor.core import PEER_FENCED, Core
+from appliance.supervisor.core import Core
+from appliance.supervisor.exclusions import PEER_FENCED, Exclusions
 
 CHUNK = 20
 CHUNKS = 10
@@ -44,12 +45,12 @@ def _thaws_without_asking(patch: Patch) -> None:
 
 
 def _thaws_before_a_majority_knows(patch: Patch) -> None:
-    def resume_anyway(self: Core) -> None:
-        for name in list(self._exclusions):
-            self.world.multicast(Exclude(self.view.view_id, name, self._peer()))
-            self._settle_exclusion(name, PEER_FENCED)
+    def resume_anyway(self: Exclusions, view: ClusterView, _taking_over: set[str]) -> None:
+        for name in list(self.frozen):
+            self.world.multicast(Exclude(view.view_id, name, self.cluster.peer_of(self.me)))
+            self._settle(name, PEER_FENCED, "for no reason")
 
-    patch.setattr(Core, "_ask", resume_anyway)
+    patch.setattr(Exclusions, "pursue", resume_anyway)
 
 
 def _pets_the_watchdog_without_quorum(patch: Patch) -> None:

@@ -158,6 +158,10 @@ class Cluster:
         """The nodes that can run groups, in the file's order."""
         return tuple(n for n in self.nodes if not n.votes_only)
 
+    def peer_of(self, worker: str) -> str:
+        """The other of the two workers."""
+        return next(n.name for n in self.workers if n.name != worker)
+
     @property
     def consensus_ms(self) -> int:
         """corosync's default of 1.2 times the token (corosync.conf(5))."""

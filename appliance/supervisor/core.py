@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
 from appliance.decide import Decision, decide, decide_without_quorum
@@ -26,6 +26,7 @@ from appliance.decide.messages import (
 from appliance.decide.steps import Start, Step, Stop, lane
 from appliance.decide.view import BLANK, ClusterView, DrbdReport, Record, Report, State
 from appliance.errors import InputError
+from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.world import Event, World
 
@@ -34,23 +35,6 @@ BEAT_S = 1.0
 BEAT_FRESH_S = 2.0
 # How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
 QUORUM_UNKNOWN_S = 5.0
-# The kernel's handler and its events reach us by different ways; after this time neither is late any more.
-HANDLER_AGREES_S = 5.0
-
-# Exit codes of DRBD 8.4's fence-peer handler (drbd_nl.c, conn_try_outdate_peer).
-PEER_OUTDATED = 4
-PEER_FENCED = 7
-# No code of the kernel's: the connection is back, and with it the kernel has resumed I/O by itself.
-NOT_NEEDED = 0
-
-
-@dataclass
-class _Exclusion:
-    """The kernel froze I/O at ``since`` and asks to go on without the peer. ``heard``: our Exclude came back."""
-
-    since: float
-    sent_in: str = ""
-    heard: bool = False
 
 
 class Core:
@@ -76,7 +60,7 @@ class Core:
         self._told: Report | None = None
         self._serial = 0
         self._running: dict[str, Step] = {}
-        self._exclusions: dict[str, _Exclusion] = {}
+        self.exclusions = Exclusions(cluster, me, self.local, world)
         self._offered: set[tuple[str, str]] = set()
         self._wishes: list[Change] = []
         self._farewells: set[str] = set()
@@ -114,8 +98,7 @@ class Core:
         for node in (n.name for n in self.cluster.nodes):
             if node not in self.view.members and node != self.me:
                 self._absent_since.setdefault(node, now)
-        for exclusion in self._exclusions.values():
-            exclusion.sent_in, exclusion.heard = "", False
+        self.exclusions.membership_changed()
         self._offered.clear()
         self._goodbye_sent_in = None
         for node in self.view.members:
@@ -206,19 +189,12 @@ class Core:
         if self._ready_at is not None and not self.local.active and not self._running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
-        for drbd, exclusion in list(self._exclusions.items()):
-            if self.world.now() - exclusion.since >= HANDLER_AGREES_S and not self._disconnected(drbd):
-                self._settle_exclusion(drbd, NOT_NEEDED)
+        self.exclusions.tick()
         self._flush()
 
     def on_fence_request(self, drbd: str) -> None:
         """The kernel froze ``drbd`` and asks whether it may go on without its peer."""
-        if drbd not in {d.name for d in self.cluster.drbd}:
-            self.world.answer(drbd, NOT_NEEDED)
-            return
-        self._exclusions[drbd] = _Exclusion(self.world.now())
-        text = f"{drbd}: writes wait until the cluster knows that the peer's copy is out of date"
-        self.world.tell(Event("frozen", text, {"drbd": drbd}))
+        self.exclusions.asked(drbd)
         self._flush()
 
     # What operators want -------------------------------------------------------------------------
@@ -245,8 +221,8 @@ class Core:
             self.local.forget_failures(message.group)
         if sender != self.me:
             return
-        if isinstance(message, Exclude) and message.drbd in self._exclusions:
-            self._exclusions[message.drbd].heard = True
+        if isinstance(message, Exclude):
+            self.exclusions.heard(message)
         self._offered.discard((self.view.view_id, repr(message)))
         self._wishes = [w for w in self._wishes if replace(w, view_id=self.view.view_id) != message]
 
@@ -347,25 +323,17 @@ class Core:
         view_id = self.view.view_id
         for wish in self._wishes:
             self._send_once(replace(wish, view_id=view_id))
-        for name, exclusion in list(self._exclusions.items()):
-            if exclusion.sent_in != view_id and self._disconnected(name):
-                exclusion.sent_in = view_id
-                self.world.multicast(Exclude(view_id, name, self._peer()))
-            elif exclusion.heard:
-                self._maybe_resume(name)
-            if self.me not in self.view.record.current.get(name, (self.me,)):
-                # As after a pause of the whole machine: the other took over, so the kernel waits for ever.
-                self.local.give_up(name, f"I/O to {name} is frozen for good, as {self._peer()} has newer writes")
+        self.exclusions.pursue(self.view, self._taking_over())
         for name, report in self.local.drbd.items():
             current = self.view.record.current.get(name)
-            if not report.paired or (view_id, name) in self._offered or name in self._exclusions:
+            if not report.paired or (view_id, name) in self._offered or name in self.exclusions.frozen:
                 continue
             if current is None:
                 self._offered.add((view_id, name))
                 self.world.multicast(Established(view_id, name))
-            elif self.me in current and self._peer() not in current:
+            elif self.me in current and self._peer not in current:
                 self._offered.add((view_id, name))
-                self.world.multicast(Include(view_id, name, self._peer()))
+                self.world.multicast(Include(view_id, name, self._peer))
 
     def _send_once(self, change: Change) -> None:
         key = (self.view.view_id, repr(change))
@@ -373,24 +341,19 @@ class Core:
             self._offered.add(key)
             self.world.multicast(change)
 
-    def _maybe_resume(self, name: str) -> None:
-        """Let frozen writes go on once a majority will remember for ever that the peer lacks them."""
-        current = self.view.record.current.get(name, ())
-        mine = self.local.drbd.get(name, DrbdReport())
-        if current == (self.me,) and self.view.settled and mine.disk == "UpToDate":
-            self._settle_exclusion(name, PEER_OUTDATED if self._peer() in self.view.members else PEER_FENCED)
+    def _taking_over(self) -> set[str]:
+        """DRBD resources that this node is about to promote because its peer is dead."""
+        return {
+            drbd
+            for group in self.cluster.groups
+            if (placement := self.decision.placements[group.name]).node == self.me and not placement.hands_off
+            for drbd in group.drbd
+            if self._peer in self.view.record.current.get(drbd, ()) and self.view.surely_down(self._peer)
+        }
 
-    def _settle_exclusion(self, name: str, code: int) -> None:
-        if self._exclusions.pop(name, None) is not None:
-            self.world.answer(name, code)
-            text = "the connection is back" if code == NOT_NEEDED else f"{self._peer()}'s copy is out of date"
-            self.world.tell(Event("resumed", f"{name}: writes go on, {text}", {"drbd": name}))
-
-    def _disconnected(self, drbd: str) -> bool:
-        return self.local.drbd.get(drbd, DrbdReport()).disconnected
-
+    @property
     def _peer(self) -> str:
-        return next(n.name for n in self.cluster.workers if n.name != self.me)
+        return self.cluster.peer_of(self.me)
 
     def _say_goodbye(self) -> None:
         """Leave so that nobody has to wait for, or may wrongly take over from, this node."""

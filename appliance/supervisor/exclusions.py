@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Going on without the peer: first a majority writes down that its copy is out of date, then writes may go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from appliance.config.model import Cluster
+from appliance.decide.messages import Exclude
+from appliance.decide.view import ClusterView, DrbdReport
+from appliance.supervisor.local import LocalState
+from appliance.supervisor.world import Event, World
+
+# The kernel's handler and its events reach us by different ways; after this time neither is late any more.
+HANDLER_AGREES_S = 5.0
+
+# Exit codes of DRBD 8.4's fence-peer handler (drbd_nl.c, conn_try_outdate_peer).
+PEER_OUTDATED = 4
+PEER_FENCED = 7
+# No code of the kernel's: the connection is back, and with it the kernel has resumed I/O by itself.
+NOT_NEEDED = 0
+
+
+@dataclass
+class Exclusions:
+    """Of the peer of node ``me``. ``frozen``: since when the kernel waits for an answer, per DRBD resource.
+
+    Whether the peer is excluded is the record's to say. An Exclude of our own that came back in this membership
+    shows besides that this node is not one that was away while the others went on without it.
+    """
+
+    cluster: Cluster
+    me: str
+    local: LocalState
+    world: World
+    frozen: dict[str, float] = field(default_factory=dict)
+    _sent: set[str] = field(default_factory=set)
+    _heard: set[str] = field(default_factory=set)
+
+    def asked(self, drbd: str) -> None:
+        """The kernel froze ``drbd`` and asks whether it may go on without its peer."""
+        if drbd not in {d.name for d in self.cluster.drbd}:
+            self.world.answer(drbd, NOT_NEEDED)
+            return
+        self.frozen[drbd] = self.world.now()
+        text = f"{drbd}: writes wait until the cluster knows that the peer's copy is out of date"
+        self.world.tell(Event("frozen", text, {"drbd": drbd}))
+
+    def membership_changed(self) -> None:
+        """What was said in the old membership counts no more."""
+        self._sent.clear()
+        self._heard.clear()
+
+    def heard(self, message: Exclude) -> None:
+        """An Exclude of our own has come back, so all members have it."""
+        self._heard.add(message.drbd)
+
+    def tick(self) -> None:
+        """Answer questions that the connection's return has answered."""
+        now = self.world.now()
+        for drbd, since in list(self.frozen.items()):
+            if now - since >= HANDLER_AGREES_S and not self._report(drbd).disconnected:
+                self._settle(drbd, NOT_NEEDED, "the connection is back")
+
+    def pursue(self, view: ClusterView, taking_over: set[str]) -> None:
+        """Ask the others, and answer the kernel once a majority will remember that the peer lacks writes.
+
+        ``taking_over``: DRBD resources that are about to be promoted here after the peer's death. The
+        kernel will ask when that happens; asking the others now saves the wait then.
+        """
+        for drbd in sorted(taking_over | self.frozen.keys()):
+            self._ask(view, drbd)
+        for drbd in list(self.frozen):
+            if drbd in self._heard:
+                self._maybe_resume(view, drbd)
+            if self.me not in view.record.current.get(drbd, (self.me,)):
+                # As after a pause of the whole machine: the other took over, so the kernel waits for ever.
+                self.local.give_up(drbd, f"I/O to {drbd} is frozen for good, as {self._peer()} has newer writes")
+
+    def _ask(self, view: ClusterView, drbd: str) -> None:
+        if drbd not in self._sent and self._report(drbd).disconnected:
+            self._sent.add(drbd)
+            self.world.multicast(Exclude(view.view_id, drbd, self._peer()))
+
+    def _maybe_resume(self, view: ClusterView, drbd: str) -> None:
+        alone = view.record.current.get(drbd, ()) == (self.me,)
+        if alone and view.settled and self._report(drbd).disk == "UpToDate":
+            code = PEER_OUTDATED if self._peer() in view.members else PEER_FENCED
+            self._settle(drbd, code, f"{self._peer()}'s copy is out of date")
+
+    def _settle(self, drbd: str, code: int, why: str) -> None:
+        del self.frozen[drbd]
+        self._sent.discard(drbd)
+        self._heard.discard(drbd)
+        self.world.answer(drbd, code)
+        self.world.tell(Event("resumed", f"{drbd}: writes go on, {why}", {"drbd": drbd}))
+
+    def _report(self, drbd: str) -> DrbdReport:
+        return self.local.drbd.get(drbd, DrbdReport())
+
+    def _peer(self) -> str:
+        return self.cluster.peer_of(self.me)
