@@ -29,6 +29,7 @@ class Systemd:
         self._bus = dbus.SystemBus()
         self._manager = self._object("/org/freedesktop/systemd1", MANAGER)
         self._manager.Subscribe()
+        self._paths: dict[str, str] = {}
         self._results: dict[str, str] = {}
         self._removed = threading.Condition()
         self._bus.add_signal_receiver(
@@ -48,8 +49,10 @@ class Systemd:
 
     def active_state(self, unit: str) -> str:
         """The unit's ActiveState; ``inactive`` when it is not even loaded. From worker threads only."""
-        path = str(self.call(self._manager, "LoadUnit", unit))
-        return str(self.call(self._object(path, PROPERTIES), "Get", UNIT, "ActiveState"))
+        if unit not in self._paths:
+            self._paths[unit] = str(self.call(self._manager, "LoadUnit", unit))
+        # The path is made of the unit's name and stays; asking for it loads the unit again where need be.
+        return str(self.call(self._object(self._paths[unit], PROPERTIES), "Get", UNIT, "ActiveState"))
 
     def reset_failed(self, unit: str) -> None:
         self.call(self._manager, "ResetFailedUnit", unit)

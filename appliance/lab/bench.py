@@ -15,6 +15,7 @@ from appliance.build import folders, image
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import by_hand
+from appliance.lab.lab import Machine
 from appliance.lab.outage import Breakdown, breakdown
 from appliance.lab.trial import Trial, events, trial
 from appliance.lab.writer import longest_outage
@@ -131,19 +132,54 @@ def _script_run(pair: Trial) -> Figures:
     by_hand.prepare(survivor)
     active.power_off()
     by_hand.wait_gone(survivor, 15)
-    phases = by_hand.take_over(survivor)
+    phases = by_hand.take_over(survivor, peer_dead=True)
     pair.stop()
     return phases
 
 
 def planned(runs: int, progress: Progress) -> Figures:
-    """Outages that need no safety wait: a killed service, and a planned switchover, in turns."""
-    seconds: dict[str, list[float]] = {"service-killed": [], "switchover": []}
+    """Outages that need no safety wait, by Pairkeep and by hand in turns: a killed service, a switchover."""
+    ours: dict[str, list[float]] = {name: [] for name in BY_HAND}
+    script: dict[str, list[float]] = {name: [] for name in BY_HAND}
     for number in range(1, runs + 1):
-        for name, outages in seconds.items():
-            with progress.phase(f"run {number} of {runs}: {name}"):
-                outages.append(SCENARIOS[name](LAB, progress, ROWS).outage_s)
-    return {name: summary(outages) for name, outages in seconds.items()}
+        for name, do_it in BY_HAND.items():
+            with progress.phase(f"run {number} of {runs}: {name}, Pairkeep"):
+                ours[name].append(SCENARIOS[name](LAB, progress, ROWS).outage_s)
+            with progress.phase(f"run {number} of {runs}: {name}, script"), trial(LAB, progress) as pair:
+                script[name].append(_outage_by_hand(pair, do_it))
+    return {
+        name: {
+            "pairkeep": summary(ours[name]),
+            "script": summary(script[name]),
+            "ratio": round(statistics.median(ours[name]) / statistics.median(script[name]), 3),
+        }
+        for name in BY_HAND
+    }
+
+
+def _switch_by_hand(active: Machine, other: Machine) -> None:
+    by_hand.release(active)
+    by_hand.take_over(other, peer_dead=False)
+
+
+BY_HAND: dict[str, Callable[[Machine, Machine], None]] = {
+    "service-killed": lambda active, _other: by_hand.restart(active),
+    "switchover": _switch_by_hand,
+}
+
+
+def _outage_by_hand(pair: Trial, do_it: Callable[[Machine, Machine], None]) -> float:
+    active = pair.active
+    other = pair.other(active)
+    by_hand.prepare(other)
+    by_hand.prepare(active)
+    pair.start()
+    pair.wait_rows(ROWS)
+    began = time.time()
+    do_it(active, other)
+    pair.wait_rows(50)
+    pair.stop()
+    return longest_outage(pair.rows, since=began).seconds
 
 
 def idle(seconds: float, progress: Progress) -> Figures:

@@ -25,8 +25,11 @@ from appliance.lab.pair import DATABASE, PASSWORD, SERVICE_ADDRESS, USER
 
 # Shorter than any failover, so that a dead connection is given up and a new one tried.
 TIMEOUT_S = 1.0
+# An address that has not moved yet does not answer at all. Asking again soon shows when it does.
+CONNECT_S = 0.25
 # Between two tries to connect, and between two rows.
 PAUSE_S = 0.05
+TABLE = "CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
 # What a failover may look like to a client. Anything else is a mistake, and ends the writer.
 UNREACHABLE = (pymysql.OperationalError, pymysql.InterfaceError, pymysql.InternalError, OSError)
 
@@ -49,14 +52,14 @@ class Outage:
         return self.first_after - self.last_before
 
 
-def connect(timeout_s: float = TIMEOUT_S) -> Any:
+def connect(timeout_s: float = TIMEOUT_S, connect_s: float = CONNECT_S) -> Any:
     """A connection through the service address. Raises pymysql.MySQLError or OSError."""
     return pymysql.connect(
         host=SERVICE_ADDRESS,
         user=USER,
         password=PASSWORD,
         database=DATABASE,
-        connect_timeout=max(1, int(timeout_s)),
+        connect_timeout=connect_s,
         read_timeout=timeout_s,
         write_timeout=timeout_s,
         autocommit=True,
@@ -71,9 +74,8 @@ def write(log: Path, pause_s: float = PAUSE_S) -> None:
             with contextlib.suppress(*UNREACHABLE):
                 connection = connect()
                 with contextlib.closing(connection), connection.cursor() as cursor:
-                    cursor.execute(
-                        "CREATE TABLE IF NOT EXISTS written (id BIGINT PRIMARY KEY, made DOUBLE, filler TEXT)"
-                    )
+                    if row == 0:
+                        cursor.execute(TABLE)
                     while True:
                         row += 1
                         cursor.execute(
@@ -108,10 +110,10 @@ def main() -> int:
     parser.add_argument("--ping", action="store_true", help="connect once, and end")
     args = parser.parse_args()
     if args.ping:
-        connect(timeout_s=5).close()
+        connect(timeout_s=5, connect_s=5).close()
         return 0
     if args.check:
-        with contextlib.closing(connect(timeout_s=30)) as connection, connection.cursor() as cursor:
+        with contextlib.closing(connect(timeout_s=30, connect_s=30)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT id FROM written ORDER BY id")
             json.dump([number for (number,) in cursor.fetchall()], sys.stdout)
         return 0
