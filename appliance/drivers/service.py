@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from appliance.decide.view import State
 from appliance.drivers.base import DriverError
-from appliance.drivers.systemd import Systemd
+from appliance.drivers.systemd import DOWN, Systemd
 from appliance.run import run
 
 MYSQL_SOCKET = "/run/mysqld/mysqld.sock"
@@ -60,16 +60,13 @@ class ServiceDriver:
     def state(self) -> State:
         """Failed: neither up nor down, or up and not answering its probe."""
         active = self._systemd.active_state(self._unit)
-        if active in ("inactive", "failed"):
+        if active in DOWN:
             return "stopped"
         if active not in ("active", "reloading"):
             return "failed"
         return "started" if self._probe is None or self._probe() is None else "failed"
 
     def start(self) -> None:
-        if self._systemd.active_state(self._unit) == "failed":
-            # else systemd's own limit of starts would stand in the way of the cluster's
-            self._systemd.reset_failed(self._unit)
         deadline = time.monotonic() + self._start_timeout_s
         result = self._systemd.job("StartUnit", self._unit, self._start_timeout_s)
         if result != "done":
@@ -83,15 +80,18 @@ class ServiceDriver:
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        if self._systemd.active_state(self._unit) in ("inactive", "failed"):
+        if self._systemd.active_state(self._unit) in DOWN:
             return
         result = self._systemd.job("StopUnit", self._unit, self._stop_timeout_s)
         state = self._systemd.active_state(self._unit)
-        if state not in ("inactive", "failed"):
+        if state not in DOWN:
             raise DriverError(f"{self._unit} did not stop ({result}): it is {state}")
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call ``changed`` in the main loop when systemd says that something about the unit changed."""
+    def watch(self, changed: Callable[[bool], None]) -> None:
+        """Call ``changed`` in the main loop when systemd says that something about the unit changed.
+
+        Its argument: the unit has come down, so that there is nothing to wait for.
+        """
         self._systemd.watch(self._unit, changed)
 
     def _last_words(self) -> str:

@@ -19,6 +19,8 @@ NAME = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 UNIT = "org.freedesktop.systemd1.Unit"
 PROPERTIES = "org.freedesktop.DBus.Properties"
+# Values of ActiveState.
+DOWN = ("inactive", "failed")
 CALL_S = 20.0
 
 
@@ -54,14 +56,16 @@ class Systemd:
         # The path is made of the unit's name and stays; asking for it loads the unit again where need be.
         return str(self.call(self._object(self._paths[unit], PROPERTIES), "Get", UNIT, "ActiveState"))
 
-    def reset_failed(self, unit: str) -> None:
-        self.call(self._manager, "ResetFailedUnit", unit)
-
-    def watch(self, unit: str, changed: Callable[[], None]) -> None:
-        """Call ``changed`` in the main loop whenever the unit's state may have changed."""
+    def watch(self, unit: str, changed: Callable[[bool], None]) -> None:
+        """Call ``changed`` in the main loop whenever the unit's state may have changed; true when it is down."""
         path = self._manager.LoadUnit(unit)
+
+        def told(interface: str, properties: dict[str, Any], _invalidated: list[str]) -> None:
+            if interface == UNIT:
+                changed(properties.get("ActiveState") in DOWN)
+
         self._bus.add_signal_receiver(
-            lambda interface, *_: changed() if interface == UNIT else None,
+            told,
             signal_name="PropertiesChanged",
             dbus_interface=PROPERTIES,
             bus_name=NAME,

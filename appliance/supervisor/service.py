@@ -142,7 +142,7 @@ class SupervisorService:
             for index, resource in enumerate(group.resources):
                 driver = self.executor.driver(group.name, index)
                 if isinstance(resource, Service) and isinstance(driver, ServiceDriver):
-                    driver.watch(partial(self._observe, group.name))
+                    driver.watch(partial(self._unit_changed, group.name))
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
@@ -234,15 +234,20 @@ class SupervisorService:
             log.warning("%s could not be looked at: %s", group, error)
             return self.core.local.states(group)
 
-    def _observe(self, group: str) -> None:
+    def _unit_changed(self, group: str, down: bool) -> None:
+        self._observe(group, after_ms=0 if down else LOOK_AFTER_MS)
+
+    def _observe(self, group: str, after_ms: int = LOOK_AFTER_MS) -> None:
         """Look at a group soon: not at each of several changes, and not in the way of a step."""
-        if group not in self._to_look_at:
+        if group not in self._to_look_at or after_ms == 0:
             self._to_look_at.add(group)
-            GLib.timeout_add(LOOK_AFTER_MS, self._look_now, group)
+            GLib.timeout_add(after_ms, self._look_now, group)
 
     def _look_now(self, group: str) -> bool:
         if self.core.works_on(group):
-            return True  # asks GLib to call again after the same time
+            self._to_look_at.discard(group)
+            self._observe(group)
+            return False
 
         def job() -> Callable[[], None]:
             states = self._look(group)
