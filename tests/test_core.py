@@ -18,6 +18,7 @@ from appliance.supervisor.world import Event
 
 CLUSTER = lab_cluster()
 PROCESSES = (("alpha", 1), ("beta", 2), ("witness", 3))
+NODES = ("alpha", "beta", "witness")
 PAIRED = DrbdReport("Primary", "UpToDate", "Connected", "UpToDate", "Secondary")
 CUT_OFF = DrbdReport("Primary", "UpToDate", "WFConnection", suspended="fencing")
 BOTH = Record(Stamp(1, 0), current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
@@ -89,7 +90,7 @@ def running(states: str = "++++") -> tuple[Core, Desk]:
     """As `restarted`, in a quorate ring of all three."""
     core, desk = restarted(states)
     core.on_quorum(True)
-    core.on_members(4, PROCESSES)
+    core.on_members(4, PROCESSES, NODES)
     for node in ("beta", "witness"):
         core.on_message(node, other(node, core.view.view_id))
     hear_own(core, desk)
@@ -122,7 +123,7 @@ def test_the_first_start_waits_for_the_own_claim_to_be_heard() -> None:
     core, desk = restarted("----")
     core.on_drbd("shopdata", replace(PAIRED, role="Secondary"))
     core.on_quorum(True)
-    core.on_members(4, PROCESSES)
+    core.on_members(4, PROCESSES, NODES)
     (early,) = [m for m in desk.sent if isinstance(m, Reported)][-1:]
     for node in ("beta", "witness"):
         core.on_message(node, other(node, core.view.view_id))
@@ -148,7 +149,7 @@ def test_a_takeover_has_the_dead_peer_excluded_before_the_kernel_asks() -> None:
     core, desk = restarted("----")
     core.on_drbd("shopdata", replace(CUT_OFF, role="Secondary", suspended="no"))
     core.on_quorum(True)
-    core.on_members(4, (PROCESSES[0], PROCESSES[2]))
+    core.on_members(4, (PROCESSES[0], PROCESSES[2]), NODES)
     desk.time += CLUSTER.safety_wait_s
     core.on_tick()
     witness = replace(other("witness", core.view.view_id).report, groups={}, drbd={}, down=("beta",))

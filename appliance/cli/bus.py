@@ -14,7 +14,7 @@ PATH = "/org/pairkeep/Supervisor1"
 TIMEOUT_S = 30
 
 
-def call(method: str, *arguments: str | bool) -> Any:
+def call(method: str, *arguments: str | bool, timeout_s: float = TIMEOUT_S) -> Any:
     """Call the supervisor; its JSON answer as a value. Raises PairkeepError, InputError when it refused."""
     try:
         import dbus
@@ -25,7 +25,7 @@ def call(method: str, *arguments: str | bool) -> Any:
         ) from error
     try:
         supervisor = dbus.Interface(dbus.SystemBus().get_object(NAME, PATH, introspect=False), NAME)
-        answer = supervisor.get_dbus_method(method)(*arguments, timeout=TIMEOUT_S)
+        answer = supervisor.get_dbus_method(method)(*arguments, timeout=timeout_s)
     except dbus.DBusException as error:
         name = error.get_dbus_name() or ""
         if name == "org.pairkeep.Error.Refused":

@@ -22,6 +22,7 @@ COMMANDS = (
     "maintenance",
     "cleanup",
     "verify",
+    "fence",
     "events",
     "config",
     "image",

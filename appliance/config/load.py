@@ -16,6 +16,7 @@ from appliance.config.model import (
     Cluster,
     Drbd,
     DrbdRole,
+    FenceDevice,
     Filesystem,
     Group,
     IPNetwork,
@@ -104,13 +105,14 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
     cluster = raw["cluster"]
     networks = tuple(ip_network(text) for text in cluster["networks"])
     return Cluster(
-        **{**cluster, "networks": networks},
+        **{**cluster, "networks": networks, "fencing": rules.fencing(raw)},
         nodes=tuple(
             Node(
                 name=name,
                 id=number,
                 links=tuple(ip_address(text) for text in node["links"]),
                 votes_only=node.get("votes_only", False),
+                fence=tuple(_fence_device(device) for device in rules.devices(node)),
             )
             for number, (name, node) in enumerate(raw["node"].items(), start=1)
         ),
@@ -129,6 +131,16 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
             for group in raw.get("group", [])
         ),
     )
+
+
+def _fence_device(raw: Mapping[str, Any]) -> FenceDevice:
+    own = {key: value for key, value in raw.items() if key in ("agent", "password_file", "timeout_s")}
+    return FenceDevice(**own, options={key: _option(value) for key, value in raw.items() if key not in own})
+
+
+def _option(value: object) -> str:
+    """As fence agents read it from their standard input: flags are 0 or 1."""
+    return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resource:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -12,20 +13,43 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
+from typing import Literal
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
 
+# How a node that has fallen silent is known to be down: its devices switched it off, its watchdog has surely
+# reset it, or a person says so.
+Fencing = Literal["devices", "watchdog", "manual"]
+
+
+@dataclass(frozen=True)
+class FenceDevice:
+    """What can switch a node off: the name of a fence agent, and ``options`` in the agent's own words.
+
+    ``password_file`` holds the password, on every node. One action takes at most ``timeout_s``.
+    """
+
+    agent: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    password_file: str | None = None
+    timeout_s: float = 20.0
+
+
 @dataclass(frozen=True)
 class Node:
-    """A member of the cluster. ``id`` is corosync's node id, counted from 1 in the file's order."""
+    """A member of the cluster. ``id`` is corosync's node id, counted from 1 in the file's order.
+
+    ``fence``: what switches it off; the second is tried when the first fails, and so on.
+    """
 
     name: str
     id: int
     links: tuple[IPAddress, ...]
     votes_only: bool = False
+    fence: tuple[FenceDevice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,6 +155,8 @@ class Cluster:
 
     ``token_ms``: corosync's token time-out. ``watchdog_s``: after this many seconds without the
     supervisor's word the watchdog resets a node. ``networks``: one per heartbeat link, in order.
+    ``fence_then``: whether a node that was switched off is switched on again. ``fence_delay_s``: of two nodes
+    that have no witness and lost each other, the one without the service waits so long before it shoots.
     """
 
     name: str
@@ -140,6 +166,9 @@ class Cluster:
     groups: tuple[Group, ...] = ()
     token_ms: int = 1000
     watchdog_s: int = 10
+    fencing: Fencing = "watchdog"
+    fence_then: Literal["on", "off"] = "on"
+    fence_delay_s: float = 5.0
 
     def node(self, name: str) -> Node:
         return next(n for n in self.nodes if n.name == name)
@@ -157,6 +186,16 @@ class Cluster:
     def workers(self) -> tuple[Node, ...]:
         """The nodes that can run groups, in the file's order."""
         return tuple(n for n in self.nodes if not n.votes_only)
+
+    @property
+    def two_node(self) -> bool:
+        """No third vote: when two nodes lose each other both keep quorum, so only fencing tells who goes on."""
+        return len(self.nodes) == 2
+
+    @property
+    def silence_means_down(self) -> bool:
+        """A node that was cut off for long enough has lost quorum, so its watchdog has reset it."""
+        return self.fencing != "manual" and not self.two_node
 
     def peer_of(self, worker: str) -> str:
         """The other of the two workers."""

@@ -7,14 +7,17 @@ not are absent (None in arrays), and a rule that would need one of those says no
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config.model import IPAddress, IPInterface, IPNetwork
+from appliance.config.model import Fencing, IPAddress, IPInterface, IPNetwork
 from appliance.config.schema import Path, Problem, shown
 
 Raw = Mapping[str, Any]
+# What fence agents call the address of their device (FenceAgentAPI.md of fence-agents, and their manuals).
+FENCE_ADDRESSES = ("ip", "ipaddr")
 WORKERS = 2
 
 
@@ -22,6 +25,7 @@ def problems(raw: Raw) -> Iterator[Problem]:
     """Everything that contradicts something else."""
     yield from _networks(raw)
     yield from _nodes(raw)
+    yield from _fence(raw)
     yield from _links(raw)
     yield from _drbd(raw)
     yield from _groups(raw)
@@ -61,12 +65,63 @@ def _nodes(raw: Raw) -> Iterator[Problem]:
             ("node",),
             f"nodes that can run groups: found {found}, expected {WORKERS} (others say votes_only = true)",
         )
-    if len(workers) == len(nodes):
+    if len(workers) == len(nodes) and fencing(raw) == "watchdog":
         yield (
             ("node",),
-            "found no node with votes_only = true, expected at least one: with neither a witness nor a fence "
-            "device a node cannot tell a dead peer from a cut cable",
+            "found no node with votes_only = true, expected at least one, or fence = { … } for both nodes: with "
+            "neither a witness nor fence devices a node cannot tell a dead peer from a cut cable; who wants to say "
+            'so in person each time sets cluster.fencing = "manual"',
         )
+
+
+def fencing(raw: Raw) -> Fencing:
+    """What `cluster.fencing` says; unsaid, the devices where there are any."""
+    said: Fencing | None = raw.get("cluster", {}).get("fencing")
+    found = any("fence" in node for node in raw.get("node", {}).values())
+    return said or ("devices" if found else "watchdog")
+
+
+def devices(node: Raw) -> list[Raw]:
+    """The readable fence devices of a node, in the order in which they are tried."""
+    found = node.get("fence", [])
+    return [device for device in (found if isinstance(found, list) else [found]) if device]
+
+
+def _fence(raw: Raw) -> Iterator[Problem]:
+    own = {ip_address(a): name for name, n in raw.get("node", {}).items() for a in n.get("links", []) if a}
+    seen: dict[tuple[tuple[str, str], ...], str] = {}
+    mode = fencing(raw)
+    for name, node in raw.get("node", {}).items():
+        path: Path = ("node", name, "fence")
+        if node.get("votes_only") is True:
+            if "fence" in node:
+                yield path, "found on a node that only votes, expected none: it runs nothing that could go on"
+            continue
+        if mode == "devices" and "fence" not in node:
+            yield path, f"missing, expected a fence device: the other node has to be able to switch {name} off"
+        if mode != "devices" and "fence" in node:
+            yield path, f'found, expected none with cluster.fencing = "{mode}", which never uses it'
+        for i, device in enumerate(devices(node)):
+            where = (*path, i) if isinstance(node["fence"], list) else path
+            yield from _fence_device(name, device, where, own, seen)
+
+
+def _fence_device(
+    name: str, device: Raw, where: Path, own: Mapping[IPAddress, str], seen: dict[tuple[tuple[str, str], ...], str]
+) -> Iterator[Problem]:
+    for key in FENCE_ADDRESSES:
+        with contextlib.suppress(ValueError):
+            owner = own.get(ip_address(str(device.get(key))))
+            if owner is not None:
+                whose = "the node itself" if owner == name else f"node {owner}"
+                yield (
+                    (*where, key),
+                    f"found {shown(device[key])}, expected the fence device's address, not that of {whose}: "
+                    "a machine that hangs does not switch itself off",
+                )
+    told = tuple(sorted((key, str(value)) for key, value in device.items() if key != "timeout_s"))
+    if seen.setdefault(told, name) != name:
+        yield where, f"found the device of node {seen[told]}, expected one, or an outlet, of its own"
 
 
 def _links(raw: Raw) -> Iterator[Problem]:

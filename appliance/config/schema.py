@@ -242,8 +242,47 @@ def _plain(path: str) -> bool:
     return bool(re.fullmatch(r"[\w/.:@+=-]+", path))
 
 
+def _fence_device(value: Any) -> Any:
+    """The agent's own options are known to the agent alone; what they may be, a person reads in its manual."""
+    if not isinstance(value, dict):
+        raise vol.Invalid('expected a table like { agent = "fence_ipmilan", ip = "…" }')
+    errors: list[vol.Invalid] = [
+        Unknown("found a secret, expected password_file with the path of a file that holds it", path=[key])
+        for key in value
+        if key in SECRETS
+    ]
+    own = {key: item for key, item in value.items() if key in _FENCE_KEYS}
+    options = {key: item for key, item in value.items() if key not in _FENCE_KEYS and key not in SECRETS}
+    if "agent" not in value:
+        errors.append(Missing(f"expected {_FENCE_KEYS['agent'].what}", path=["agent"]))  # type: ignore[attr-defined]
+    for key, item in own.items():
+        errors.extend(_errors(_FENCE_KEYS[key], item, key))
+    for key, item in options.items():
+        errors.extend(_errors(_fence_option, item, key))
+    return _checked(value, errors)
+
+
+def _fence(value: Any) -> Any:
+    """One device, or an array of them, tried in this order."""
+    if isinstance(value, list):
+        return _array("one device or an array of them", _fence_device, least=1)(value)
+    return _fence_device(value)
+
+
 _boolean = _value("true or false", lambda v: isinstance(v, bool))
 _timeout = _number(1, 3600, "seconds", whole=False)
+
+# Names that fence agents give to what must not stand in a file that everyone may read.
+SECRETS = ("password", "passwd", "snmp_priv_passwd")
+_FENCE_KEYS: dict[str, Check] = {
+    "agent": _text('the name of a fence agent, like "fence_ipmilan"', r"fence_[a-z0-9_]{1,40}"),
+    "password_file": _value("the absolute path of a file, without '..'", _is_clean),
+    "timeout_s": _timeout,
+}
+_fence_option = _value(
+    "text, a number, or true or false, on one line",
+    lambda v: isinstance(v, bool | int | float) or (isinstance(v, str) and v.isprintable()),
+)
 
 _RESOURCES: dict[str, Check] = {
     "drbd": _table("a table", {"drbd": _text("the name of a [drbd.NAME] table", NAME)}),
@@ -299,7 +338,13 @@ _CLUSTER_TOML = vol.Schema(
                         most=MOST_LINKS,
                     ),
                 },
-                {"token_ms": _number(300, 10000, "milliseconds"), "watchdog_s": _number(5, 60, "seconds")},
+                {
+                    "token_ms": _number(300, 10000, "milliseconds"),
+                    "watchdog_s": _number(5, 60, "seconds"),
+                    "fencing": _word("devices", "watchdog", "manual"),
+                    "fence_then": _word("on", "off"),
+                    "fence_delay_s": _number(0, 300, "seconds", whole=False),
+                },
             ),
             "node": _tables(
                 "a [node.NAME] table for each machine",
@@ -314,7 +359,7 @@ _CLUSTER_TOML = vol.Schema(
                             least=1,
                         )
                     },
-                    {"votes_only": _boolean},
+                    {"votes_only": _boolean, "fence": _fence},
                 ),
             ),
         },

@@ -11,8 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from appliance.config.model import Cluster
+from appliance.decide.eligible import absence
+from appliance.decide.fencing import shots
 from appliance.decide.placement import Placement, place
-from appliance.decide.steps import Step, drbd_steps, group_steps, stop_step
+from appliance.decide.steps import Fence, Step, drbd_steps, group_steps, stop_step
 from appliance.decide.view import ClusterView, GroupReport
 
 
@@ -30,7 +32,8 @@ def decide(view: ClusterView) -> Decision:
         missing = [n for n in view.members if n not in view.reports]
         return _nothing(view.cluster, f"waiting for the report of {' and '.join(missing) or 'this node'}")
     if not view.quorate:
-        return _nothing(view.cluster, _no_quorum(view))
+        alone = view.cluster.two_node and len(view.members) == 1 and view.reports[view.members[0]].quorate
+        return _alone(view) if alone else _nothing(view.cluster, _no_quorum(view))
     placements = {group.name: place(view, group) for group in view.cluster.groups}
     steps: dict[str, list[Step]] = {name: [] for name in view.members}
     for group in view.cluster.groups:
@@ -41,6 +44,9 @@ def decide(view: ClusterView) -> Decision:
     for drbd in view.cluster.drbd:
         for node, step in drbd_steps(view, drbd.name).items():
             steps[node].append(step)
+    awaited = sorted({p.waits_for for p in placements.values() if p.waits_for and not p.hands_off})
+    for node, targets in shots(view, awaited).items():
+        steps[node] += [Fence(target) for target in targets]
     return Decision(placements, {node: tuple(todo) for node, todo in steps.items()})
 
 
@@ -57,12 +63,22 @@ def _nothing(cluster: Cluster, reason: str) -> Decision:
     return Decision({g.name: Placement(None, reason, hands_off=True) for g in cluster.groups}, {})
 
 
+def _alone(view: ClusterView) -> Decision:
+    """One of two nodes without a witness: nothing is begun before the other is surely down, and nothing ended."""
+    other = next(n.name for n in view.cluster.nodes if n.name not in view.members)
+    reason = f"waiting for {other}: {absence(view, other)}"
+    placements = {g.name: Placement(None, reason, hands_off=True, waits_for=other) for g in view.cluster.groups}
+    found = {} if view.record.maintenance else shots(view, [other])
+    return Decision(placements, {node: tuple(Fence(t) for t in targets) for node, targets in found.items()})
+
+
 def _no_quorum(view: ClusterView) -> str:
     total = len(view.cluster.nodes)
     if 2 * len(view.members) > total:
         doubtful = [n for n in view.members if not view.reports[n].quorate]
         return f"no quorum: corosync on {' and '.join(doubtful)} does not see a majority yet"
-    return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)})"
+    met = ": after a cold start both nodes have to meet first" if view.cluster.two_node else ""
+    return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)}){met}"
 
 
 __all__ = ["Decision", "Placement", "Step", "decide", "decide_without_quorum"]

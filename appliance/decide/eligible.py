@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from appliance.config.model import Group
+from appliance.decide.fencing import suspected, trouble
 from appliance.decide.view import ClusterView, DrbdReport
 
 
@@ -53,7 +54,18 @@ def absence(view: ClusterView, node: str) -> str:
         )
     if view.surely_down(node):
         return "it is down"
-    return "it has left the cluster and may still be running; its watchdog resets it soon"
+    if view.cluster.node(node).fence and suspected(view, node):
+        failed = trouble(view, node)
+        if failed is None:
+            return "it has left the cluster and is being switched off"
+        otherwise = "; its watchdog resets it soon" if view.cluster.silence_means_down else ""
+        return f"it has left the cluster and could not be switched off: {failed}{otherwise}"
+    if view.cluster.silence_means_down:
+        return "it has left the cluster and may still be running; its watchdog resets it soon"
+    return (
+        f"it has left the cluster and may still be running; once you have made sure that it is off: "
+        f"pairkeep confirm-fenced {node}"
+    )
 
 
 def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str | None:

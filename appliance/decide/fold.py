@@ -16,6 +16,7 @@ from appliance.decide.messages import (
     Established,
     Exclude,
     Farewell,
+    Fenced,
     Formatted,
     Include,
     Message,
@@ -63,6 +64,8 @@ def fold(view: ClusterView, sender: str, message: Message) -> ClusterView:
                 return view
             view = _claimed(replace(view, reports={**view.reports, sender: report}))
             return _tidied(_adopted(view))
+        case Fenced():
+            return view  # heard by the nodes themselves, who report what they know of it
         case _:
             if message.view_id != view.view_id or not (view.adopted and view.quorate):
                 return view

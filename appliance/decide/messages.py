@@ -105,6 +105,15 @@ class Farewell:
 
 
 @dataclass(frozen=True)
+class Fenced:
+    """``node`` is off: the sender had it switched off and saw that it was, or a person told it so."""
+
+    view_id: str
+    node: str
+    by_hand: bool = False
+
+
+@dataclass(frozen=True)
 class Cleanup:
     """An operator has repaired something: nodes forget the failures they counted for ``group``."""
 
@@ -122,6 +131,7 @@ Change = (
     | Switchover
     | Detach
     | Farewell
+    | Fenced
     | Cleanup
 )
 Message = Beat | Reported | Persisted | Change

@@ -15,12 +15,14 @@ class Placement:
     """``node`` should run the group (None: nobody); ``hands_off``: nothing may be started or stopped.
 
     ``reason`` says why in one sentence, ``nodes`` what speaks against each node that is not chosen.
+    ``waits_for``: the node that has to be known to be down before the group can go on.
     """
 
     node: str | None
     reason: str
     nodes: tuple[tuple[str, str], ...] = ()
     hands_off: bool = False
+    waits_for: str | None = None
 
 
 def place(view: ClusterView, group: Group) -> Placement:
@@ -46,12 +48,13 @@ def place(view: ClusterView, group: Group) -> Placement:
     for name in holders:
         stuck = view.reports[name].groups[group.name].stuck
         if stuck:
-            return Placement(name, f"{stuck}; nothing can start elsewhere until {name} is reset", against)
+            reason = f"{stuck}; nothing can start elsewhere until {name} is reset"
+            return Placement(name, reason, against, waits_for=name)
     if holders and (not unsure or _owns(view, group, holders[0])):
         return _stay_or_move(view, group, holders[0], against)
     if unsure:
         name = unsure[0]
-        return Placement(None, f"waiting for {name}: {absence(view, name)}", against)
+        return Placement(None, f"waiting for {name}: {absence(view, name)}", against, waits_for=name)
     return _fresh(view, group, against)
 
 

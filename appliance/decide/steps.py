@@ -57,11 +57,20 @@ class Connect:
     drbd: str
 
 
-Step = Start | Stop | Up | SkipFirstSync | Outdate | Connect
+@dataclass(frozen=True)
+class Fence:
+    """Switch ``node`` off, and see that it is."""
+
+    node: str
+
+
+Step = Start | Stop | Up | SkipFirstSync | Outdate | Connect | Fence
 
 
 def lane(step: Step) -> str:
     """Steps of one lane are done one after the other; lanes do not wait for each other."""
+    if isinstance(step, Fence):
+        return f"fence:{step.node}"
     return step.group if isinstance(step, Start | Stop) else f"drbd:{step.drbd}"
 
 

@@ -82,6 +82,14 @@ class GroupReport:
         return all(state == "started" for state in self.states)
 
 
+@dataclass(frozen=True)
+class FenceTrouble:
+    """``tries``: how often a node failed to switch another off in this membership; ``text``: the last reason."""
+
+    tries: int
+    text: str
+
+
 @dataclass(frozen=True, order=True)
 class Stamp:
     """Orders versions of the record: the ring that changed it (its numbers only grow), then a count."""
@@ -123,7 +131,10 @@ class Report:
     ``leaving``: the node is shutting down and wants its groups moved; ``stopping``: its supervisor alone
     is about to stop and leaves the services running. ``record`` is its copy on disk.
     ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
-    when they left, or were silent for the whole safety wait. ``serial`` tells a node's own reports apart.
+    when they left, were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one
+    saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
+    off; ``fence_problems``: whose devices did not answer when they were last asked. ``serial`` tells a node's own
+    reports apart.
     """
 
     node: str
@@ -136,6 +147,9 @@ class Report:
     leaving: bool = False
     stopping: bool = False
     down: tuple[str, ...] = ()
+    suspects: tuple[str, ...] = ()
+    fence_troubles: Mapping[str, FenceTrouble] = field(default_factory=dict)
+    fence_problems: Mapping[str, str] = field(default_factory=dict)
     serial: int = 0
 
 
@@ -166,18 +180,31 @@ class ClusterView:
 
     @property
     def quorate(self) -> bool:
-        """A majority of all nodes is here, has reported, and corosync calls each of them quorate."""
+        """Enough nodes are here, all have reported, and corosync calls each of them quorate."""
         return (
             self.complete
-            and 2 * len(self.members) > len(self.cluster.nodes)
+            and self._suffices(len(self.members))
             and all(self.reports[name].quorate for name in self.members)
         )
 
     @property
     def settled(self) -> bool:
-        """A majority of all nodes has this version of the record on disk: no later majority can miss it."""
+        """Enough nodes have this version of the record on disk: no later quorum can miss it."""
         holders = [n for n in self.members if self.persisted.get(n, NEVER) >= self.record.stamp]
-        return self.adopted and 2 * len(holders) > len(self.cluster.nodes)
+        return self.adopted and self._suffices(len(holders))
+
+    def _suffices(self, nodes: int) -> bool:
+        """A majority of all; without a third vote also the one that is left when the other is surely down.
+
+        The other, when it comes back, has no quorum before it has met this one: corosync waits for all
+        after a cold start of two nodes (votequorum(5), two_node).
+        """
+        alone = self.cluster.two_node and nodes == 1 == len(self.members)
+        return 2 * nodes > len(self.cluster.nodes) or (alone and self._others_down)
+
+    @property
+    def _others_down(self) -> bool:
+        return all(self.surely_down(n.name) for n in self.cluster.nodes if n.name not in self.members)
 
     def surely_down(self, node: str) -> bool:
         """Nothing of ours can run on the absent ``node``.

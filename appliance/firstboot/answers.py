@@ -7,17 +7,21 @@ import base64
 import binascii
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
 from typing import Any
 
 import voluptuous as vol
 
 from appliance.config.load import ConfigError, parse
-from appliance.config.model import Cluster
+from appliance.config.model import Cluster, IPInterface
 from appliance.errors import InputError
 
 # corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
 KEY_BYTES = range(128, 4097)
+# Files below /etc/pairkeep that are not secrets to be given.
+OURS = ("cluster.toml", "database.sql")
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,19 @@ class Database:
 
 
 @dataclass(frozen=True)
+class ExtraNetwork:
+    """A network that is no heartbeat link, as the one of the fence devices: a MAC address or a name."""
+
+    interface: str
+    address: IPInterface
+
+
+@dataclass(frozen=True)
 class Answers:
-    """``interfaces``: a MAC address or a name for each heartbeat link. ``cluster_toml``: as written."""
+    """``interfaces``: a MAC address or a name for each heartbeat link. ``cluster_toml``: as written.
+
+    ``secrets``: files below /etc/pairkeep that only root may read, such as the passwords of fence devices.
+    """
 
     node: str
     cluster_key: bytes
@@ -39,6 +54,8 @@ class Answers:
     cluster_toml: str
     cluster: Cluster
     database: Database | None
+    networks: tuple[ExtraNetwork, ...] = ()
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 def _key(value: object) -> bytes:
@@ -55,6 +72,20 @@ def _interface(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}|[\w.-]{1,15}", value):
         raise vol.Invalid(f"expected a MAC address or an interface's name, found {value!r}")
     return value.lower() if ":" in value else value
+
+
+def _address(value: object) -> str:
+    try:
+        ip_interface(str(value))
+    except ValueError as error:
+        raise vol.Invalid(f"expected an address like 10.9.3.11/24, found {value!r}") from error
+    return str(value)
+
+
+def _file_name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", value) or value in OURS:
+        raise vol.Invalid(f"expected the name of a file of your own, without a folder, found {value!r}")
+    return value
 
 
 def _identifier(value: object) -> str:
@@ -80,6 +111,8 @@ _SCHEMA = vol.Schema(
             vol.Required("user"): _identifier,
             vol.Required("password"): _password,
         },
+        vol.Optional("network"): [{vol.Required("interface"): _interface, vol.Required("address"): _address}],
+        vol.Optional("secrets"): {_file_name: str},
     }
 )
 
@@ -113,4 +146,8 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
         cluster_toml=found["cluster"],
         cluster=cluster,
         database=Database(**found["database"]) if "database" in found else None,
+        networks=tuple(
+            ExtraNetwork(one["interface"], ip_interface(one["address"])) for one in found.get("network", ())
+        ),
+        secrets=found.get("secrets", {}),
     )

@@ -65,14 +65,9 @@ def _network(answers: Answers) -> None:
     node = answers.cluster.node(answers.node)
     for number, (interface, address) in enumerate(zip(answers.interfaces, node.links, strict=True), start=1):
         prefix = answers.cluster.networks[number - 1].prefixlen
-        match = "MACAddress" if ":" in interface else "Name"
-        text = (
-            f"[Match]\n{match}={interface}\n\n"
-            f"[Network]\nAddress={address}/{prefix}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
-            # Losing the cable must not lose the addresses: corosync and DRBD are bound to them.
-            "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
-        )
-        _write(Path(f"/etc/systemd/network/10-pairkeep-link{number}.network"), text.encode())
+        _interface(f"10-pairkeep-link{number}", interface, f"{address}/{prefix}")
+    for number, extra in enumerate(answers.networks, start=1):
+        _interface(f"20-pairkeep-extra{number}", extra.interface, str(extra.address))
     run(["networkctl", "reload"], timeout_s=30)
     run(
         [
@@ -84,9 +79,22 @@ def _network(answers: Answers) -> None:
     )
 
 
+def _interface(name: str, interface: str, address: str) -> None:
+    match = "MACAddress" if ":" in interface else "Name"
+    text = (
+        f"[Match]\n{match}={interface}\n\n"
+        f"[Network]\nAddress={address}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
+        # Losing the cable must not lose the addresses: corosync and DRBD are bound to them.
+        "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
+    )
+    _write(Path(f"/etc/systemd/network/{name}.network"), text.encode())
+
+
 def _files(answers: Answers) -> None:
     write(render_all(answers.cluster, answers.node), Path("/"))
     _write(Path("/etc/corosync/authkey"), answers.cluster_key, 0o400)
+    for name, secret in answers.secrets.items():
+        _write(Path("/etc/pairkeep") / name, f"{secret}\n".encode(), 0o600)
 
 
 def _disks(answers: Answers) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.decide.messages import Message
-from appliance.decide.steps import Start, Step, Stop
+from appliance.decide.steps import Start, Step, Stop, lane
 from appliance.decide.view import Record
 from appliance.sim.machine import PowerCutError
 from appliance.supervisor.core import BEAT_S, Core
@@ -72,8 +72,8 @@ class Process:
 
     # Listener ---------------------------------------------------------------------------------------
 
-    def members(self, ring: int, processes: tuple[tuple[str, int], ...]) -> None:
-        self.core.on_members(ring, processes)
+    def members(self, ring: int, processes: tuple[tuple[str, int], ...], nodes: tuple[str, ...]) -> None:
+        self.core.on_members(ring, processes, nodes)
 
     def message(self, sender: str, message: Message) -> None:
         self.core.on_message(sender, message)
@@ -115,7 +115,7 @@ class Process:
         if isinstance(step, Start | Stop):
             resource = self.site.cluster.group(step.group).resources[step.index].id
             return f"{type(step).__name__.lower()} of {resource}"
-        return f"{type(step).__name__.lower()} of drbd:{step.drbd}"
+        return f"{type(step).__name__.lower()} of {lane(step)}"
 
     def pet(self) -> None:
         self.machine.pet(self.site.cluster.watchdog_s)

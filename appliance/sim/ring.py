@@ -31,7 +31,7 @@ class Listener(Protocol):
     pid: int
     ended: bool
 
-    def members(self, ring: int, processes: tuple[Process, ...]) -> None: ...
+    def members(self, ring: int, processes: tuple[Process, ...], nodes: tuple[str, ...]) -> None: ...
     def message(self, sender: str, message: Message) -> None: ...
     def quorum(self, quorate: bool) -> None: ...
 
@@ -189,7 +189,7 @@ class Corosync:
         seat.processes = processes
         listener = seat.listener
         if listener is not None and (seat.machine.name, listener.pid) in processes:
-            self._post(seat, partial(listener.members, ring, tuple(sorted(processes))))
+            self._post(seat, partial(listener.members, ring, tuple(sorted(processes)), seat.ring.nodes))
 
     def _post(self, seat: _Seat, call: Action) -> None:
         """Hand a callback to the process: in order, and some time later, as it has its own work to do."""

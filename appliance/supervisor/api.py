@@ -28,6 +28,8 @@ class Operations(Protocol):
     def maintenance(self, on: bool) -> None: ...
     def cleanup(self, group: str) -> None: ...
     def verify(self, drbd: str) -> None: ...
+    def confirm_fenced(self, node: str) -> None: ...
+    def fence(self, node: str, done: Callable[[str], None]) -> None: ...
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None: ...
 
 
@@ -87,6 +89,25 @@ class Api(dbus.service.Object):
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
     def Verify(self, drbd: str) -> None:
         _translated(lambda: self._do.verify(str(drbd)))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
+    def ConfirmFenced(self, node: str) -> None:
+        _translated(lambda: self._do.confirm_fenced(str(node)))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
+    def Fence(self, node: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        """Switch ``node`` off, and on again if that is configured; answers when it is off."""
+
+        def ended(error: str) -> None:
+            if error:
+                failed(Failure(error))
+            else:
+                done()
+
+        try:
+            _translated(lambda: self._do.fence(str(node), ended))
+        except dbus.DBusException as error:
+            failed(error)
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="i", async_callbacks=("answer", "_failed"))
     def FencePeer(self, drbd: str, answer: Callable[[int], None], _failed: Callable[[Exception], None]) -> None:

@@ -17,15 +17,17 @@ from appliance.decide.messages import (
     Established,
     Exclude,
     Farewell,
+    Fenced,
     Formatted,
     Include,
     Message,
     Persisted,
     Reported,
 )
-from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.steps import Fence, Start, Step, Stop, lane
 from appliance.decide.view import BLANK, ClusterView, DrbdReport, Record, Report, State
 from appliance.errors import InputError
+from appliance.supervisor.absences import Absences
 from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.world import Event, World
@@ -63,8 +65,7 @@ class Core:
         self.exclusions = Exclusions(cluster, me, self.local, world)
         self._offered: set[tuple[str, str]] = set()
         self._wishes: list[Change] = []
-        self._farewells: set[str] = set()
-        self._absent_since = {n.name: world.now() for n in cluster.nodes if n.name != me}
+        self.absences = Absences(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
     @property
@@ -87,17 +88,17 @@ class Core:
         self._ready_at = self.world.now()
         self._flush()
 
-    def on_members(self, ring: int, processes: Sequence[tuple[str, int]]) -> None:
-        """The membership changed: ``processes`` are (node, pid) of the supervisors that take part."""
+    def on_members(self, ring: int, processes: Sequence[tuple[str, int]], nodes: Sequence[str]) -> None:
+        """The membership changed: ``processes`` are (node, pid) of the supervisors that take part.
+
+        ``nodes`` form the ring, whether or not their supervisors run.
+        """
         before = self.view.members
+        names = [name for name, _pid in processes]
+        self.absences.membership_changed(self.view, names, nodes)
         self.view = with_members(self.view, ring, processes)
-        now = self.world.now()
-        for node in self._absent_since.keys() & set(self.view.members):
-            del self._absent_since[node]
-            self._farewells.discard(node)
-        for node in (n.name for n in self.cluster.nodes):
-            if node not in self.view.members and node != self.me:
-                self._absent_since.setdefault(node, now)
+        # Whoever is back is not off, whatever was done to it.
+        self._wishes = [w for w in self._wishes if not (isinstance(w, Fenced) and w.node in names)]
         self.exclusions.membership_changed()
         self._offered.clear()
         self._goodbye_sent_in = None
@@ -134,9 +135,9 @@ class Core:
             self.world.persist(self.view.record)
             self._on_disk = self.view.record
             self.world.multicast(Persisted(self._on_disk.stamp))
-        if counts and before.adopted and before.quorate:
+        if counts and (isinstance(message, Fenced) or (before.adopted and before.quorate)):
             self._heard(sender, message)
-        if self.view is not before:
+        if self.view is not before or isinstance(message, Fenced):
             self._flush()
 
     def on_states(self, group: str, states: Sequence[State]) -> None:
@@ -165,7 +166,15 @@ class Core:
     def on_step_done(self, step: Step, error: str | None, states: Sequence[State] | None = None) -> None:
         """``step`` has ended; ``states`` is what its group looks like now."""
         self._running.pop(lane(step), None)
-        if isinstance(step, Start | Stop):
+        if isinstance(step, Fence):
+            self.local.paced(step, error)
+            if error is None:
+                self._wishes.append(Fenced("", step.node))
+            else:
+                self.absences.fence_failed(step.node, error)
+                text = f"{step.node} could not be switched off by {self.me}: {error}"
+                self.world.tell(Event("failed", text, {"node": step.node}))
+        elif isinstance(step, Start | Stop):
             resource = self.cluster.group(step.group).resources[step.index].id
             self.local.after_step(step, error, states or self.local.states(step.group))
             if error is not None:
@@ -177,9 +186,16 @@ class Core:
         else:
             self.local.after_drbd_step(step, error)
             if error is not None:
-                text = f"{type(step).__name__} of drbd:{step.drbd} failed on {self.me}: {error}"
+                text = f"{type(step).__name__} of {lane(step)} failed on {self.me}: {error}"
                 self.world.tell(Event("failed", text, {"drbd": step.drbd}))
         self._flush()
+
+    def on_fence_checked(self, node: str, problem: str) -> None:
+        """``problem``: what is wrong with the fence devices of ``node``, empty when they answer."""
+        if self.absences.fence_checked(node, problem):
+            text = f"the fence devices of {node} " + (f"do not work: {problem}" if problem else "work again")
+            self.world.tell(Event("fencing", text, {"node": node}))
+            self._flush()
 
     def on_tick(self) -> None:
         """About once a second."""
@@ -201,7 +217,7 @@ class Core:
 
     def wish(self, change: Change) -> None:
         """Have ``change`` made (its view_id is filled in); asked again if the membership changes first."""
-        if not (self.view.adopted and self.view.quorate):
+        if not (self.view.adopted and self.view.quorate) and not isinstance(change, Fenced):
             raise InputError("there is no quorum, so nothing can be changed", hint="pairkeep status")
         self._wishes.append(change)
         self._flush()
@@ -216,7 +232,11 @@ class Core:
 
     def _heard(self, sender: str, message: Message) -> None:
         if isinstance(message, Farewell):
-            self._farewells.add(sender)
+            self.absences.set_gone(sender)
+        if isinstance(message, Fenced):
+            self.absences.set_gone(message.node)
+            who = "an operator says so" if message.by_hand else f"switched off by {sender}"
+            self.world.tell(Event("fenced", f"{message.node} is off: {who}", {"node": message.node}))
         if isinstance(message, Cleanup):
             self.local.forget_failures(message.group)
         if sender != self.me:
@@ -238,7 +258,10 @@ class Core:
             record=BLANK,
             leaving=self.leaving,
             stopping=self.stopping,
-            down=tuple(sorted(n for n in self._absent_since if self._is_down(n))),
+            down=self.absences.down(),
+            suspects=self.absences.suspects(),
+            fence_troubles=dict(self.absences.fence_troubles),
+            fence_problems=dict(self.absences.fence_problems),
         )
 
     def _claimed(self) -> set[str]:
@@ -256,10 +279,6 @@ class Core:
             for g, share in shares.items()
             if (g in placed or g in on_its_way or self.starts(g)) and not share.active
         }
-
-    def _is_down(self, node: str) -> bool:
-        silent_s = self.world.now() - self._absent_since[node]
-        return node in self._farewells or silent_s >= self.cluster.safety_wait_s
 
     def _flush(self, *, force: bool = False) -> None:
         """Tell the others what is new here, decide, and begin what is to be done."""
@@ -282,6 +301,8 @@ class Core:
                     self._begin(step)
         if self.view.adopted and self.view.quorate:
             self._ask()
+        elif self.view.complete:
+            self._ask_for_fenced()
         if self.leaving or self.stopping:
             self._say_goodbye()
 
@@ -314,6 +335,8 @@ class Core:
                 self._begin(step)
 
     def _begin(self, step: Step) -> None:
+        if isinstance(step, Fence) and not self.absences.may_shoot(step.node, active=self.local.active):
+            return
         if lane(step) not in self._running and self.local.may_try(step):
             self._running[lane(step)] = step
             self.world.begin(step)
@@ -334,6 +357,12 @@ class Core:
             elif self.me in current and self._peer not in current:
                 self._offered.add((view_id, name))
                 self.world.multicast(Include(view_id, name, self._peer))
+
+    def _ask_for_fenced(self) -> None:
+        """That a node is off counts without quorum too: it may be what quorum waits for."""
+        for wish in self._wishes:
+            if isinstance(wish, Fenced):
+                self._send_once(replace(wish, view_id=self.view.view_id))
 
     def _send_once(self, change: Change) -> None:
         key = (self.view.view_id, repr(change))
@@ -367,7 +396,7 @@ class Core:
         if active and self.leaving:
             return
         detached = self.me in self.view.record.detached and self.view.settled
-        if detached if active else self.me in self._farewells:
+        if detached if active else self.absences.is_gone(self.me):
             self._end()
         elif self._goodbye_sent_in != self.view.view_id and self._is_heard():
             self._goodbye_sent_in = self.view.view_id

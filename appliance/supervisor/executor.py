@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, Fence, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
+from appliance.drivers import fence
 from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
@@ -16,8 +19,12 @@ from appliance.drivers.systemd import Systemd
 class Executor:
     """The resources of this machine."""
 
-    def __init__(self, cluster: Cluster, systemd: Systemd) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, me: str, systemd: Systemd) -> None:
+        own = cluster.node(me)
+        # A node that only votes has neither groups nor disks.
+        self.cluster = replace(cluster, groups=(), drbd=()) if own.votes_only else cluster
+        cluster = self.cluster
+        self.fences = {n.name: fence.Fence(n) for n in cluster.nodes if n.fence and n.name != me}
         self.drbd = {d.name: Drbd(d) for d in cluster.drbd}
         self._drivers: dict[str, tuple[Driver, ...]] = {
             group.name: tuple(driver_for(cluster, resource, systemd) for resource in group.resources)
@@ -39,6 +46,8 @@ class Executor:
                 self.drbd[drbd].connect()
             case Outdate(drbd):
                 self.drbd[drbd].outdate()
+            case Fence(node):
+                self.fences[node].off()
 
     def states(self, group: str) -> tuple[State, ...]:
         """What the resources of ``group`` look like on this node now."""

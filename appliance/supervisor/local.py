@@ -89,7 +89,7 @@ class LocalState:
         """A start that failed wears the node out at once: whatever it lacks, the other may have."""
         share = self._shares[step.group]
         share.states = tuple(states)
-        self._paced(step, error)
+        self.paced(step, error)
         if isinstance(step, Start) and error is not None:
             share.failed_at[step.index] = [self.now()] * share.group.migration_threshold
         if isinstance(step, Stop):
@@ -99,7 +99,7 @@ class LocalState:
                 share.stuck = f"{resource} could not be stopped ({error}); the watchdog resets the node"
 
     def after_drbd_step(self, step: Step, error: str | None) -> None:
-        self._paced(step, error)
+        self.paced(step, error)
         pause = self._pauses[lane(step)]
         if error is None:
             pause.until, pause.until_told = self.now() + KERNEL_TELLS_S, True
@@ -126,7 +126,8 @@ class LocalState:
         share.failed_at = [[] for _ in share.failed_at]
         self._pauses.pop(group, None)
 
-    def _paced(self, step: Step, error: str | None) -> None:
+    def paced(self, step: Step, error: str | None) -> None:
+        """After failures, longer and longer pauses before the next try."""
         pause = self._pauses.setdefault(lane(step), _Pause())
         if error is None:
             pause.failures, pause.until = 0, 0.0

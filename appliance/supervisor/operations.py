@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.config.model import Group
 from appliance.decide.eligible import obstacle
-from appliance.decide.messages import Cleanup, SetMaintenance, SetStandby, Switchover
+from appliance.decide.messages import Cleanup, Fenced, SetMaintenance, SetStandby, Switchover
 from appliance.errors import InputError
 from appliance.supervisor.core import Core
 from appliance.supervisor.service import SupervisorService
@@ -67,6 +67,24 @@ class SupervisorOperations:
 
     def cleanup(self, group: str) -> None:
         self._core.wish(Cleanup("", self._group(group).name))
+
+    def confirm_fenced(self, node: str) -> None:
+        """Take a person's word that ``node`` is off."""
+        self._node(node)
+        if node in self._core.view.members:
+            raise InputError(f"{node} takes part in the cluster, so it is not off")
+        if self._core.view.surely_down(node):
+            raise InputError(f"{node} is known to be down already")
+        self._core.wish(Fenced("", node, by_hand=True))
+
+    def fence(self, node: str, done: Callable[[str], None]) -> None:
+        """Switch ``node`` off and see that it is, as a test. ``done`` gets what went wrong, or nothing."""
+        self._node(node)
+        if not self._core.cluster.node(node).fence:
+            raise InputError(f"{node} has no fence device")
+        if node == self._core.me:
+            raise InputError(f"{node} does not switch itself off", hint="give the command on another node")
+        self._service.fences.test(node, done)
 
     def verify(self, drbd: str) -> None:
         names = [d.name for d in self._core.cluster.drbd]

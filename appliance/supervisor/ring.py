@@ -35,6 +35,7 @@ class Ring:
         self._quorum: Quorum | None = None
         self._sources: list[int] = []
         self._ring = 0
+        self._nodes: tuple[str, ...] = ()
         self._processes: tuple[tuple[str, int], ...] = ()
         self._waiting: deque[bytes] = deque()
 
@@ -80,7 +81,7 @@ class Ring:
     def _lost(self) -> None:
         self._close()
         self._core.on_quorum(False)
-        self._core.on_members(self._ring, ())
+        self._core.on_members(self._ring, (), ())
         self.connect()
 
     def _close(self) -> None:
@@ -119,12 +120,13 @@ class Ring:
 
     def _members(self, members: tuple[tuple[int, int], ...], *_changes: object) -> None:
         self._processes = tuple((self._names[node_id], pid) for node_id, pid in members)
-        self._core.on_members(self._ring, self._processes)
+        self._core.on_members(self._ring, self._processes, self._nodes)
 
-    def _rings(self, ring: int, *_rest: object) -> None:
+    def _rings(self, ring: int, _representative: int, node_ids: tuple[int, ...]) -> None:
+        self._nodes = tuple(self._names[node_id] for node_id in node_ids)
         if ring != self._ring:
             self._ring = ring
-            self._core.on_members(ring, self._processes)
+            self._core.on_members(ring, self._processes, self._nodes)
 
     def _quorum_changed(self, quorate: bool, *_rest: object) -> None:
         self._core.on_quorum(quorate)

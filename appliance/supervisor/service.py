@@ -20,7 +20,7 @@ from systemd import daemon
 
 from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Message
-from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.steps import Fence, Start, Step, Stop, lane
 from appliance.decide.view import DrbdReport, Record, State
 from appliance.drivers import rtnetlink
 from appliance.drivers.drbd import EventStream
@@ -33,6 +33,7 @@ from appliance.membership.codec import CodecError, decode, encode
 from appliance.supervisor import store
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.executor import Executor
+from appliance.supervisor.fences import Fences
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
@@ -63,9 +64,8 @@ class SupervisorService:
         self.loop = loop
         self.events: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self.publish: Callable[[str], None] = lambda _event: None
-        # A node that only votes has neither groups nor disks.
-        self._own = replace(cluster, groups=(), drbd=()) if cluster.node(me).votes_only else cluster
-        self.executor = Executor(self._own, Systemd())
+        self.executor = Executor(cluster, me, Systemd())
+        self._own = self.executor.cluster
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
         self._watchdog = Watchdog(
             timeout_s=cluster.watchdog_s,
@@ -76,10 +76,11 @@ class SupervisorService:
         self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
         self._unseen: set[str] = set()
-        self._to_look_at: set[str] = set()
+        self._looks: dict[str, int] = {}
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
+        self.fences = Fences(cluster, self.executor, self.lanes, self.core)
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -146,6 +147,7 @@ class SupervisorService:
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
+        self.fences.start()
         # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
         mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
         GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)
@@ -205,6 +207,8 @@ class SupervisorService:
     def _step_done(self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None) -> None:
         if error is None:
             self._tell_done(step, self.now() - began)
+        if error is None and isinstance(step, Fence):
+            self.fences.switch_on(step.node)
         if states is None and isinstance(step, Start | Stop):
             known = list(self.core.local.states(step.group))
             known[step.index] = "started" if isinstance(step, Start) else "stopped"
@@ -219,7 +223,7 @@ class SupervisorService:
             resource = self.cluster.group(step.group).resources[step.index].id
             what = f"{'started' if isinstance(step, Start) else 'stopped'} {resource}"
         else:
-            resource, what = f"drbd:{step.drbd}", f"{type(step).__name__} of drbd:{step.drbd}"
+            resource, what = lane(step), f"{type(step).__name__} of {lane(step)}"
         data: dict[str, str | float] = {
             "step": type(step).__name__.lower(),
             "resource": resource,
@@ -239,13 +243,16 @@ class SupervisorService:
 
     def _observe(self, group: str, after_ms: int = LOOK_AFTER_MS) -> None:
         """Look at a group soon: not at each of several changes, and not in the way of a step."""
-        if group not in self._to_look_at or after_ms == 0:
-            self._to_look_at.add(group)
-            GLib.timeout_add(after_ms, self._look_now, group)
+        pending = self._looks.get(group)
+        if pending is not None and after_ms > 0:
+            return
+        if pending is not None:
+            GLib.source_remove(pending)
+        self._looks[group] = GLib.timeout_add(after_ms, self._look_now, group)
 
     def _look_now(self, group: str) -> bool:
+        del self._looks[group]
         if self.core.works_on(group):
-            self._to_look_at.discard(group)
             self._observe(group)
             return False
 
@@ -253,7 +260,6 @@ class SupervisorService:
             states = self._look(group)
             return lambda: self.core.on_states(group, states)
 
-        self._to_look_at.discard(group)
         self.lanes.put(group, job)
         return False
 

@@ -25,6 +25,7 @@ def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> 
         "cluster": core.cluster.name,
         "node": core.me,
         "quorate": core.quorate,
+        "fencing": core.cluster.fencing,
         "votes": {"present": len(view.members), "total": len(core.cluster.nodes)},
         "settled": view.settled,
         "maintenance": view.record.maintenance,
@@ -77,7 +78,17 @@ def _node(core: Core, name: str) -> Json:
         "state": state,
         "detail": detail,
         "votes_only": core.cluster.node(name).votes_only,
+        "fencing": _fencing(core, name),
         "boot_id": report.boot_id if report else None,
+    }
+
+
+def _fencing(core: Core, name: str) -> Json:
+    """How many devices can switch ``name`` off, and what each node says is wrong with them."""
+    reports = core.view.reports.items()
+    return {
+        "devices": [device.agent for device in core.cluster.node(name).fence],
+        "problems": {n: r.fence_problems[name] for n, r in reports if name in r.fence_problems},
     }
 
 

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Switches another machine off and on, by the agents of the fence-agents project.
+
+Their contract (FenceAgentAPI.md of fence-agents): what to do is told on standard input, one ``key=value`` a
+line, so that no secret stands in a process list. ``status`` ends with 0 when the machine is on, with 2 when
+it is off, and with anything else when that could not be learnt.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.config.model import FenceDevice, Node
+from appliance.drivers.base import DriverError
+from appliance.errors import InputError
+from appliance.run import RunError, run
+
+FOLDER = Path("/usr/sbin")
+IS_ON = 0
+IS_OFF = 2
+
+
+def agent_input(device: FenceDevice, action: str, password: str | None) -> str:
+    """What the agent reads."""
+    told = {**device.options, "action": action}
+    if password is not None:
+        told["password"] = password
+    return "".join(f"{key}={value}\n" for key, value in told.items())
+
+
+class Fence:
+    """The devices of ``node``. All calls block, each for at most the sum of the devices' time-outs, twice."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def off(self) -> None:
+        """Returns once a device says that the machine is off. Raises DriverError when none could do it."""
+        complaints: list[str] = []
+        for device in self._node.fence:
+            try:
+                _act(device, "off")
+                if _is_on(device):
+                    raise DriverError("it says that it switched off, and that the power is on")
+            except DriverError as error:
+                complaints.append(f"{device.agent}: {error.message}")
+            else:
+                return
+        raise DriverError("; ".join(complaints))
+
+    def on(self) -> None:
+        """Switch it on again. Raises DriverError."""
+        complaints: list[str] = []
+        for device in self._node.fence:
+            try:
+                _act(device, "on")
+            except DriverError as error:
+                complaints.append(f"{device.agent}: {error.message}")
+            else:
+                return
+        raise DriverError("; ".join(complaints))
+
+    def check(self) -> list[str]:
+        """What is wrong with the devices, in words; nothing is switched."""
+        found: list[str] = []
+        for device in self._node.fence:
+            try:
+                _is_on(device)
+            except DriverError as error:
+                found.append(f"{device.agent}: {error.message}")
+        return found
+
+
+def _act(device: FenceDevice, action: str) -> None:
+    returncode, said = _run(device, action)
+    if returncode != 0:
+        raise DriverError(f"{action} failed: {said}")
+
+
+def _is_on(device: FenceDevice) -> bool:
+    returncode, said = _run(device, "status")
+    if returncode not in (IS_ON, IS_OFF):
+        raise DriverError(f"its status could not be learnt: {said}")
+    return returncode == IS_ON
+
+
+def _run(device: FenceDevice, action: str) -> tuple[int, str]:
+    """The agent's exit code and its last words."""
+    try:
+        done = run(
+            [FOLDER / device.agent],
+            stdin=agent_input(device, action, _password(device)),
+            timeout_s=device.timeout_s,
+            check=False,
+        )
+    except RunError as error:
+        raise DriverError(f"{action} took longer than {device.timeout_s:g} s") from error
+    except InputError as error:
+        raise DriverError(f"{FOLDER / device.agent} is not installed") from error
+    said = (done.stderr or done.stdout).strip().splitlines()
+    return done.returncode, said[-1] if said else f"it ended with {done.returncode}"
+
+
+def _password(device: FenceDevice) -> str | None:
+    if device.password_file is None:
+        return None
+    try:
+        return Path(device.password_file).read_text().strip()
+    except OSError as error:
+        raise DriverError(f"{device.password_file}: {error.strerror}") from error
