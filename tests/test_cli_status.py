@@ -10,10 +10,12 @@ import pytest
 from appliance.cli.main import main, parser
 from appliance.cli.status import WIDTH, render
 
+FENCING: dict[str, Any] = {"devices": [], "problems": {}}
+
 
 def _side(**changes: Any) -> dict[str, Any]:
     side = {"role": "Secondary", "disk": "UpToDate", "connection": "Connected", "suspended": "no"}
-    return {**side, "sync_percent": None, "sync_left_s": None, **changes}
+    return {**side, "sync_percent": None, "sync_left_s": None, "split_brain": False, **changes}
 
 
 def _status(**changes: Any) -> dict[str, Any]:
@@ -24,12 +26,16 @@ def _status(**changes: Any) -> dict[str, Any]:
         "votes": {"present": 3, "total": 3},
         "maintenance": False,
         "nodes": [
-            {"name": "alpha", "state": "online", "detail": "", "votes_only": False},
+            {"name": "alpha", "state": "online", "detail": "", "votes_only": False, "fencing": FENCING},
             {
                 "name": "beta",
                 "state": "offline",
                 "detail": "it has left the cluster and may still be running; its watchdog resets it soon",
                 "votes_only": False,
+                "fencing": {
+                    "devices": ["fence_ipmilan"],
+                    "problems": {"alpha": "fence_ipmilan: " + "no route " * 20},
+                },
             },
         ],
         "groups": [

@@ -13,8 +13,10 @@ from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
     Change,
     Detach,
+    Discard,
     Established,
     Exclude,
+    Force,
     Formatted,
     Include,
     Message,
@@ -157,3 +159,28 @@ def test_settled_means_that_a_majority_has_it_on_disk() -> None:
     view = fold(view, "beta", Persisted(Stamp(4, 0)))
     assert not view.settled
     assert fold(view, "witness", Persisted(view.record.stamp)).settled
+
+
+def test_a_persons_word_makes_one_copy_the_newest_until_it_is() -> None:
+    stale = report("beta")
+    view = agreed(replace(BOTH, current={"shopdata": ("alpha",)}))
+    lost = replace(stale.report, drbd={"shopdata": replace(PAIRED, disk="Consistent", connection="WFConnection")})
+    view = fold(view, "beta", Reported(lost))
+    view = fold(view, "beta", Force(VIEW, "shopdata", "beta"))
+    assert view.record.current == {"shopdata": ("beta",)}
+    assert view.record.forced == {"shopdata": "beta"}
+    view = fold(view, "beta", stale)
+    assert view.record.forced == {}
+    assert view.record.current == {"shopdata": ("beta",)}
+
+
+def test_what_is_on_record_as_newest_is_never_thrown_away() -> None:
+    apart = {"shopdata": replace(PAIRED, connection="StandAlone", split_brain=True)}
+    view = agreed(replace(BOTH, current={"shopdata": ("alpha",)}))
+    for node in ("alpha", "beta"):
+        view = fold(view, node, Reported(replace(report(node).report, drbd=apart)))
+    assert fold(view, "witness", Discard(VIEW, "shopdata", "alpha")).record.discard == {}
+    view = fold(view, "witness", Discard(VIEW, "shopdata", "beta"))
+    assert view.record.discard == {"shopdata": "beta"}
+    view = fold(view, "beta", report("beta"))
+    assert view.record.discard == {}

@@ -252,6 +252,15 @@ def test_what_drbd_needs_is_done_whoever_uses_it() -> None:
     assert steps(BLANK_PAIR) == {"alpha": (SkipFirstSync("shopdata"),)}
     stale = view(report("alpha", UP), report("beta", drbd=ALONE), record=STALE)
     assert steps(stale) == {"beta": (Outdate("shopdata"),)}
+    apart = replace(ALONE, connection="StandAlone", split_brain=True)
+    split = view(report("alpha", UP, drbd=apart), report("beta", drbd=apart), record=STALE)
+    assert steps(split) == {}
+    decided = replace(split, record=replace(STALE, discard={"shopdata": "beta"}))
+    assert steps(decided) == {"alpha": (Connect("shopdata"),), "beta": (Connect("shopdata", discard=True),)}
+    old = view(
+        report("beta", drbd=replace(ALONE, disk="Consistent")), record=replace(STALE, forced={"shopdata": "beta"})
+    )
+    assert steps(old) == {}
     given_up = view(report("alpha", UP), report("beta", drbd=replace(ALONE, connection="StandAlone")))
     assert steps(given_up) == {"beta": (Connect("shopdata"),)}
 
@@ -259,3 +268,17 @@ def test_what_drbd_needs_is_done_whoever_uses_it() -> None:
 def test_disks_that_never_met_are_not_used() -> None:
     reason = dict(decide(BLANK_PAIR).placements["shop"].nodes)["alpha"]
     assert reason == "shopdata has no data yet: both disks have to meet for the first time"
+
+
+def test_a_service_leaves_a_node_whose_disk_has_failed() -> None:
+    diskless = DrbdReport("Primary", "Diskless", "Connected", "UpToDate", "Secondary")
+    seen = view(report("alpha", UP, drbd=diskless), report("beta"))
+    placement = decide(seen).placements["shop"]
+    assert (placement.node, placement.reason) == (
+        "beta",
+        "moving to beta; alpha: its disk of shopdata has failed, it works on the other node's",
+    )
+    busy = view(report("alpha", UP, drbd=diskless), report("beta"), record=replace(BOTH, standby=("beta",)))
+    assert decide(busy).placements["shop"].node == "alpha"
+    lost = replace(diskless, peer_disk="DUnknown", connection="WFConnection")
+    assert decide(view(report("alpha", UP, drbd=lost), report("beta"))).placements["shop"].node == "beta"

@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from appliance.cli import bus
+from appliance.cli.confirm import add_yes, confirm
 from appliance.cli.parsers import Subparsers, add_json, command, print_json
-from appliance.errors import InputError
 
 # A device may need its whole time-out, twice, and so may its second level.
 FENCE_S = 300
@@ -19,43 +18,34 @@ def add(subparsers: Subparsers) -> None:
     actions = fence.add_subparsers(metavar="ACTION", required=True)
     test = command(actions, "test", "switch a node off for real, and see that it is")
     test.set_defaults(run=run_test)
-    confirm = command(
+    word = command(
         subparsers, "confirm-fenced", "say that a silent node is off; its service may then start elsewhere"
     )
-    confirm.set_defaults(run=run_confirm)
-    for parser in (test, confirm):
+    word.set_defaults(run=run_confirm)
+    for parser in (test, word):
         parser.add_argument("node")
-        parser.add_argument("--yes", action="store_true", help="ask nothing")
+        add_yes(parser)
         add_json(parser)
 
 
 def run_test(args: argparse.Namespace) -> int:
-    _ask(args, f"{args.node} loses power now, as if its cable was pulled, and what runs there moves.")
+    warning = f"{args.node} loses power now, as if its cable was pulled, and what runs there moves."
+    confirm(args, warning, args.node)
     bus.call("Fence", args.node, timeout_s=FENCE_S)
     _done(args, f"{args.node} was switched off")
     return 0
 
 
 def run_confirm(args: argparse.Namespace) -> int:
-    _ask(
+    confirm(
         args,
         f"If {args.node} still runs, two machines will write to two copies of the data, and one will be lost.\n"
         "Look at it: it has no power, or its plug is in your hand.",
+        args.node,
     )
     bus.call("ConfirmFenced", args.node)
     _done(args, f"{args.node} counts as off")
     return 0
-
-
-def _ask(args: argparse.Namespace, warning: str) -> None:
-    """Raises InputError unless a person types the node's name."""
-    if args.yes:
-        return
-    print(warning)
-    if not sys.stdin.isatty():
-        raise InputError("nobody is there to confirm it", hint="--yes, where a program knows what it does")
-    if input(f"Type {args.node} to go on: ").strip() != args.node:
-        raise InputError("not confirmed: nothing was done")
 
 
 def _done(args: argparse.Namespace, text: str) -> None:

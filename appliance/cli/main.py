@@ -23,6 +23,7 @@ COMMANDS = (
     "cleanup",
     "verify",
     "fence",
+    "recover",
     "events",
     "config",
     "image",

@@ -76,6 +76,8 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
         role = "votes only" if node["votes_only"] else "worker"
         detail = node["detail"] if node["state"] not in ("online", "standby") or node["detail"] else role
         yield from _wrapped(f"  {node['name']:<12} ", paint(node["state"], 10), 10, detail)
+        for other, problem in node["fencing"]["problems"].items():
+            yield from _wrapped(f"    fence device, from {other}: ", "", 0, problem)
     for group in status["groups"]:
         yield ""
         where = f"on {group['node']}" if group["node"] else ""
@@ -92,6 +94,9 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
         yield f"disk {drbd['name']}   newest data on {' and '.join(drbd['current']) or 'no node yet'}"
         for node, side in drbd["nodes"].items():
             yield f"  {node:<12} {side['role']:<13}{paint(side['disk'], 13)}{side['connection']}{_sync(side)}"
+        if any(side["split_brain"] for side in drbd["nodes"].values()):
+            hint = f"pairkeep recover split-brain {drbd['name']}"
+            yield from _wrapped("  ", "", 0, f"split brain: both copies were changed apart from each other; {hint}")
         if drbd["verify"]:
             yield from _wrapped("  verify: ", "", 0, drbd["verify"]["text"])
     yield ""

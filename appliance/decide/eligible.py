@@ -36,8 +36,11 @@ def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
 
 
 def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
-    """What has failed on ``node`` so often that the group should move, if it can."""
+    """What speaks for moving the group away from ``node``, if it can be moved: failures, or a lost disk."""
     share = view.reports[node].groups[group.name]
+    for drbd in group.drbd:
+        if view.reports[node].drbd.get(drbd, DrbdReport()).works_on_peers_disk:
+            return f"its disk of {drbd} has failed, it works on the other node's"
     for resource, count in zip(group.resources, share.fails, strict=True):
         if count >= group.migration_threshold:
             times = "once" if count == 1 else f"{count} times"
@@ -76,6 +79,8 @@ def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str |
     met its peer (drbd_nl.c, adm_attach, Linux 6.12).
     """
     current = view.record.current.get(drbd)
+    if report.works_on_peers_disk:
+        return None
     if current is None:
         return f"{drbd} has no data yet: both disks have to meet for the first time"
     progress = ""

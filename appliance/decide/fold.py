@@ -13,10 +13,12 @@ from appliance.decide.messages import (
     Change,
     Cleanup,
     Detach,
+    Discard,
     Established,
     Exclude,
     Farewell,
     Fenced,
+    Force,
     Formatted,
     Include,
     Message,
@@ -26,7 +28,7 @@ from appliance.decide.messages import (
     SetStandby,
     Switchover,
 )
-from appliance.decide.view import ClusterView, Record, Report, Stamp
+from appliance.decide.view import ClusterView, DrbdReport, Record, Report, Stamp
 
 
 def new_view_id(ring: int, processes: Iterable[tuple[str, int]]) -> str:
@@ -79,14 +81,8 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
     to go on without each other the first wins, and a node that has missed writes can vouch for no one.
     """
     match message:
-        case Established(drbd=drbd) if drbd not in record.current:
-            workers = tuple(n.name for n in cluster.workers)
-            return replace(record, current={**record.current, drbd: workers})
-        case Exclude(drbd=drbd, node=node) if node != sender and _both_current(record, drbd, sender, node):
-            rest = tuple(n for n in record.current[drbd] if n != node)
-            return replace(record, current={**record.current, drbd: rest})
-        case Include(drbd=drbd, node=node) if sender in (had := record.current.get(drbd, ())):
-            return record if node in had else replace(record, current={**record.current, drbd: (*had, node)})
+        case Established() | Exclude() | Include() | Force() | Discard():
+            return _copies_changed(cluster, record, sender, message)
         case Formatted(resource=resource):
             return replace(record, formatted=_with(record.formatted, resource, True))
         case SetStandby(node=node, on=on):
@@ -101,6 +97,27 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
             return replace(record, detached=_with(record.detached, sender, True))
         case Cleanup() | Farewell():
             return record  # heard by the nodes themselves
+        case _:
+            return record
+
+
+def _copies_changed(
+    cluster: Cluster, record: Record, sender: str, message: Established | Exclude | Include | Force | Discard
+) -> Record:
+    match message:
+        case Established(drbd=drbd) if drbd not in record.current:
+            workers = tuple(n.name for n in cluster.workers)
+            return replace(record, current={**record.current, drbd: workers})
+        case Exclude(drbd=drbd, node=node) if node != sender and _both_current(record, drbd, sender, node):
+            rest = tuple(n for n in record.current[drbd] if n != node)
+            return replace(record, current={**record.current, drbd: rest})
+        case Include(drbd=drbd, node=node) if sender in (had := record.current.get(drbd, ())):
+            return record if node in had else replace(record, current={**record.current, drbd: (*had, node)})
+        case Force(drbd=drbd, node=node):
+            current = {**record.current, drbd: (node,)}
+            return replace(record, current=current, forced={**record.forced, drbd: node})
+        case Discard(drbd=drbd, node=node) if node not in record.current.get(drbd, ()):
+            return replace(record, discard={**record.discard, drbd: node})
         case _:
             return record
 
@@ -156,6 +173,8 @@ def _canonical(record: Record) -> tuple[object, ...]:
         record.detached,
         record.maintenance,
         sorted(record.wanted.items()),
+        sorted(record.forced.items()),
+        sorted(record.discard.items()),
     )
 
 
@@ -167,12 +186,20 @@ def _stamped(view: ClusterView, record: Record) -> ClusterView:
 
 
 def _tidied(view: ClusterView) -> ClusterView:
-    """Drop what has been overtaken: switchovers that are done or cannot be, nodes that are attached again."""
+    """Drop what has been overtaken: orders that are done or cannot be, nodes that are attached again."""
     if not (view.adopted and view.quorate):
         return view
     wanted = {group: node for group, node in view.record.wanted.items() if _still_wanted(view, group, node)}
     detached = tuple(n for n in view.record.detached if n not in view.members or _is_stopping(view, n))
-    return _stamped(view, replace(view.record, wanted=wanted, detached=detached))
+    forced = {d: n for d, n in view.record.forced.items() if _side(view, d, n).disk != "UpToDate"}
+    discard = {d: n for d, n in view.record.discard.items() if _side(view, d, n).disconnected}
+    return _stamped(view, replace(view.record, wanted=wanted, detached=detached, forced=forced, discard=discard))
+
+
+def _side(view: ClusterView, drbd: str, node: str) -> DrbdReport:
+    """What ``node`` says of its side of ``drbd``; what is not known counts as disconnected and stale."""
+    report = view.reports.get(node)
+    return report.drbd.get(drbd, DrbdReport()) if report is not None else DrbdReport()
 
 
 def _is_stopping(view: ClusterView, node: str) -> bool:

@@ -114,6 +114,24 @@ class Fenced:
 
 
 @dataclass(frozen=True)
+class Force:
+    """An operator's word: the copy of ``drbd`` on ``node`` counts as the newest, whatever the others hold."""
+
+    view_id: str
+    drbd: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Discard:
+    """An operator's word after a split brain: what ``node`` alone has of ``drbd`` is thrown away."""
+
+    view_id: str
+    drbd: str
+    node: str
+
+
+@dataclass(frozen=True)
 class Cleanup:
     """An operator has repaired something: nodes forget the failures they counted for ``group``."""
 
@@ -132,6 +150,8 @@ Change = (
     | Detach
     | Farewell
     | Fenced
+    | Force
+    | Discard
     | Cleanup
 )
 Message = Beat | Reported | Persisted | Change

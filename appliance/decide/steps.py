@@ -52,7 +52,18 @@ class Outdate:
 
 @dataclass(frozen=True)
 class Connect:
-    """Take up a connection that was given up, because the peer was surely dead, or by hand."""
+    """Take up a connection that was given up, because the peer was surely dead, or by hand.
+
+    ``discard``: after a split brain this side's own changes are thrown away.
+    """
+
+    drbd: str
+    discard: bool = False
+
+
+@dataclass(frozen=True)
+class ForceUpToDate:
+    """Declare this disk the newest, because an operator said so."""
 
     drbd: str
 
@@ -64,7 +75,7 @@ class Fence:
     node: str
 
 
-Step = Start | Stop | Up | SkipFirstSync | Outdate | Connect | Fence
+Step = Start | Stop | Up | SkipFirstSync | Outdate | Connect | ForceUpToDate | Fence
 
 
 def lane(step: Step) -> str:
@@ -137,9 +148,15 @@ def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
         if n.name in view.members
     }
     current = view.record.current.get(name)
+    victim = view.record.discard.get(name)
     for node, report in reports.items():
         if report.role == "Unconfigured":
             steps[node] = Up(name)
+        elif view.record.forced.get(name) == node and report.role == "Secondary" and report.disk != "UpToDate":
+            steps[node] = ForceUpToDate(name)
+        elif report.split_brain or victim is not None:
+            if victim is not None and report.connection == "StandAlone":
+                steps[node] = Connect(name, discard=node == victim)
         elif (
             current is not None
             and node not in current

@@ -33,6 +33,7 @@ class DrbdReport:
 
     ``role`` is "Unconfigured" until the resource is up. ``fresh``: metadata just created, never held data.
     ``suspended``: "no", or why the kernel freezes I/O. ``out_of_sync_kib`` counts what the disks differ in.
+    ``split_brain``: both copies were changed apart from each other, so DRBD refuses to connect.
     """
 
     role: str = "Unconfigured"
@@ -45,10 +46,23 @@ class DrbdReport:
     out_of_sync_kib: int = 0
     suspended: str = "no"
     fresh: bool = False
+    split_brain: bool = False
 
     @property
     def disconnected(self) -> bool:
         return self.connection in DISCONNECTED
+
+    @property
+    def works_on_peers_disk(self) -> bool:
+        """Primary without a disk of its own: every read and write goes through the connection."""
+        alone = self.disk in ("Diskless", "Failed") and self.role == "Primary"
+        return alone and self.connection == "Connected" and self.peer_disk == "UpToDate"
+
+    @property
+    def peer_lost_its_disk(self) -> bool:
+        """Writes go to this disk alone, though the nodes are connected: the other failed and was detached."""
+        alone = self.disk == "UpToDate" and self.peer_disk in ("Diskless", "Failed")
+        return alone and self.connection == "Connected"
 
     @property
     def paired(self) -> bool:
@@ -109,7 +123,9 @@ class Record:
     before a write is acknowledged without it, and comes back when its disk is the same again; so any
     majority knows whose data may be used, whatever disks and heartbeats say.
     ``formatted``: filesystems that were made once and never are again. ``wanted``: ordered switchovers.
-    ``detached``: nodes whose supervisor was stopped on purpose while services ran on.
+    ``detached``: nodes whose supervisor was stopped on purpose while services ran on. ``forced``: per DRBD
+    resource the node whose copy an operator declared the newest, until it is; ``discard``: the node whose
+    changes an operator gave up after a split brain, until both are connected.
     """
 
     stamp: Stamp = NEVER
@@ -119,6 +135,8 @@ class Record:
     detached: tuple[str, ...] = ()
     maintenance: bool = False
     wanted: Mapping[str, str] = field(default_factory=dict)
+    forced: Mapping[str, str] = field(default_factory=dict)
+    discard: Mapping[str, str] = field(default_factory=dict)
 
 
 BLANK = Record()

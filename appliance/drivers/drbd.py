@@ -90,9 +90,24 @@ class Drbd:
         """Disconnect and detach. The kernel refuses while it is in use."""
         self._run("drbdsetup", "down", self.config.name)
 
-    def connect(self) -> None:
+    def connect(self, *, discard: bool = False) -> None:
+        """``discard``: what this side alone has changed since the two last met is thrown away (drbdadm(8))."""
         if self.status().connection == "StandAlone":
-            self._run("drbdadm", "connect", self.config.name)
+            self._run("drbdadm", "connect", *(["--discard-my-data"] if discard else []), self.config.name)
+
+    def force_up_to_date(self) -> None:
+        """Declare this disk the newest. Only right when a person has said so.
+
+        8.4 knows no other way than to be Primary for a moment (drbdsetup(8), primary --force).
+        """
+        self._run("drbdsetup", "primary", str(self.config.minor), "--force")
+        self.stop()
+
+    def attach(self) -> None:
+        """Take up a disk that was detached, or a blank one in its place."""
+        if not self.has_metadata():
+            self.create_md()
+        self._run("drbdadm", "attach", self.config.name)
 
     def start(self) -> None:
         self.promote(peer_surely_dead=False)

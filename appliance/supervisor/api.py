@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import dbus
@@ -30,6 +31,10 @@ class Operations(Protocol):
     def verify(self, drbd: str) -> None: ...
     def confirm_fenced(self, node: str) -> None: ...
     def fence(self, node: str, done: Callable[[str], None]) -> None: ...
+    def recover_force(self, drbd: str, node: str) -> None: ...
+    def recover_split_brain(self, drbd: str, node: str) -> None: ...
+    def recover_disk(self, drbd: str, done: Callable[[str], None]) -> None: ...
+    def split_brain(self, drbd: str) -> None: ...
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None: ...
 
 
@@ -48,6 +53,23 @@ def _translated(call: Callable[[], Any]) -> Any:
         raise Refusal(str(error)) from error
     except PairkeepError as error:
         raise Failure(str(error)) from error
+
+
+def _later(
+    call: Callable[[Callable[[str], None]], None], done: Callable[[], None], failed: Callable[[Exception], None]
+) -> None:
+    """Begin ``call``, which will tell what went wrong or an empty text, and answer then."""
+
+    def ended(error: str) -> None:
+        if error:
+            failed(Failure(error))
+        else:
+            done()
+
+    try:
+        _translated(lambda: call(ended))
+    except dbus.DBusException as error:
+        failed(error)
 
 
 class Api(dbus.service.Object):
@@ -97,17 +119,25 @@ class Api(dbus.service.Object):
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
     def Fence(self, node: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Switch ``node`` off, and on again if that is configured; answers when it is off."""
+        _later(partial(self._do.fence, str(node)), done, failed)
 
-        def ended(error: str) -> None:
-            if error:
-                failed(Failure(error))
-            else:
-                done()
+    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="")
+    def RecoverForce(self, drbd: str, node: str) -> None:
+        _translated(lambda: self._do.recover_force(str(drbd), str(node)))
 
-        try:
-            _translated(lambda: self._do.fence(str(node), ended))
-        except dbus.DBusException as error:
-            failed(error)
+    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="")
+    def RecoverSplitBrain(self, drbd: str, node: str) -> None:
+        _translated(lambda: self._do.recover_split_brain(str(drbd), str(node)))
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
+    def RecoverDisk(self, drbd: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        """Take up this node's disk again; answers when it is attached."""
+        _later(partial(self._do.recover_disk, str(drbd)), done, failed)
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
+    def SplitBrain(self, drbd: str) -> None:
+        """For DRBD's handler: the kernel has found that both copies were changed."""
+        self._do.split_brain(str(drbd))
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="i", async_callbacks=("answer", "_failed"))
     def FencePeer(self, drbd: str, answer: Callable[[int], None], _failed: Callable[[Exception], None]) -> None:

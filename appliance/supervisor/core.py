@@ -14,12 +14,10 @@ from appliance.decide.messages import (
     Change,
     Cleanup,
     Detach,
-    Established,
     Exclude,
     Farewell,
     Fenced,
     Formatted,
-    Include,
     Message,
     Persisted,
     Reported,
@@ -30,6 +28,7 @@ from appliance.errors import InputError
 from appliance.supervisor.absences import Absences
 from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.local import LocalState
+from appliance.supervisor.requests import Requests
 from appliance.supervisor.world import Event, World
 
 BEAT_S = 1.0
@@ -63,15 +62,14 @@ class Core:
         self._serial = 0
         self._running: dict[str, Step] = {}
         self.exclusions = Exclusions(cluster, me, self.local, world)
-        self._offered: set[tuple[str, str]] = set()
-        self._wishes: list[Change] = []
+        self._requests = Requests(cluster, me, world)
         self.absences = Absences(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
     @property
     def busy(self) -> bool:
         """A step is under way on this node, or a wish that was made here."""
-        return bool(self._running or self._wishes)
+        return bool(self._running or self._requests.wishes)
 
     def starts(self, group: str) -> bool:
         """A start of one of ``group``'s resources is under way on this node."""
@@ -97,10 +95,8 @@ class Core:
         names = [name for name, _pid in processes]
         self.absences.membership_changed(self.view, names, nodes)
         self.view = with_members(self.view, ring, processes)
-        # Whoever is back is not off, whatever was done to it.
-        self._wishes = [w for w in self._wishes if not (isinstance(w, Fenced) and w.node in names)]
         self.exclusions.membership_changed()
-        self._offered.clear()
+        self._requests.membership_changed(names)
         self._goodbye_sent_in = None
         for node in self.view.members:
             if node not in before:
@@ -154,7 +150,7 @@ class Core:
             return
         self.local.drbd[name] = report
         self.local.drbd_told(name)
-        self._offered.discard((self.view.view_id, name))
+        self._requests.drbd_changed(name)
         for group in self.cluster.groups:
             if name in group.drbd and group.name not in self._running:
                 states = list(self.local.states(group.name))
@@ -169,7 +165,7 @@ class Core:
         if isinstance(step, Fence):
             self.local.paced(step, error)
             if error is None:
-                self._wishes.append(Fenced("", step.node))
+                self._requests.wishes.append(Fenced("", step.node))
             else:
                 self.absences.fence_failed(step.node, error)
                 text = f"{step.node} could not be switched off by {self.me}: {error}"
@@ -182,7 +178,7 @@ class Core:
                 text = f"{verb} of {resource} failed on {self.me}: {error}"
                 self.world.tell(Event("failed", text, {"group": step.group, "resource": resource}))
             elif isinstance(step, Start) and step.may_format:
-                self._wishes.append(Formatted("", resource))
+                self._requests.wishes.append(Formatted("", resource))
         else:
             self.local.after_drbd_step(step, error)
             if error is not None:
@@ -219,7 +215,7 @@ class Core:
         """Have ``change`` made (its view_id is filled in); asked again if the membership changes first."""
         if not (self.view.adopted and self.view.quorate) and not isinstance(change, Fenced):
             raise InputError("there is no quorum, so nothing can be changed", hint="pairkeep status")
-        self._wishes.append(change)
+        self._requests.wishes.append(change)
         self._flush()
 
     def stop(self, *, shutting_down: bool) -> None:
@@ -243,8 +239,7 @@ class Core:
             return
         if isinstance(message, Exclude):
             self.exclusions.heard(message)
-        self._offered.discard((self.view.view_id, repr(message)))
-        self._wishes = [w for w in self._wishes if replace(w, view_id=self.view.view_id) != message]
+        self._requests.heard(message, self.view.view_id)
 
     def _news(self) -> Report:
         """The report but for the record, whose changes the others know anyway."""
@@ -299,10 +294,13 @@ class Core:
             for step in self.decision.steps.get(self.me, ()):
                 if not isinstance(step, Start) or self.view.claims.get(step.group) == self.me:
                     self._begin(step)
+        if self.view.complete:
+            self._requests.send_wishes(self.view)
         if self.view.adopted and self.view.quorate:
-            self._ask()
-        elif self.view.complete:
-            self._ask_for_fenced()
+            self.exclusions.pursue(self.view, self._taking_over())
+            for name, report in self.local.drbd.items():
+                if name not in self.exclusions.frozen:
+                    self._requests.about_disks(self.view, name, report)
         if self.leaving or self.stopping:
             self._say_goodbye()
 
@@ -340,35 +338,6 @@ class Core:
         if lane(step) not in self._running and self.local.may_try(step):
             self._running[lane(step)] = step
             self.world.begin(step)
-
-    def _ask(self) -> None:
-        """Ask for the changes of the record that this node wants, once in each membership."""
-        view_id = self.view.view_id
-        for wish in self._wishes:
-            self._send_once(replace(wish, view_id=view_id))
-        self.exclusions.pursue(self.view, self._taking_over())
-        for name, report in self.local.drbd.items():
-            current = self.view.record.current.get(name)
-            if not report.paired or (view_id, name) in self._offered or name in self.exclusions.frozen:
-                continue
-            if current is None:
-                self._offered.add((view_id, name))
-                self.world.multicast(Established(view_id, name))
-            elif self.me in current and self._peer not in current:
-                self._offered.add((view_id, name))
-                self.world.multicast(Include(view_id, name, self._peer))
-
-    def _ask_for_fenced(self) -> None:
-        """That a node is off counts without quorum too: it may be what quorum waits for."""
-        for wish in self._wishes:
-            if isinstance(wish, Fenced):
-                self._send_once(replace(wish, view_id=self.view.view_id))
-
-    def _send_once(self, change: Change) -> None:
-        key = (self.view.view_id, repr(change))
-        if key not in self._offered:
-            self._offered.add(key)
-            self.world.multicast(change)
 
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""

@@ -84,7 +84,9 @@ class Exclusions:
 
     def _maybe_resume(self, view: ClusterView, drbd: str) -> None:
         alone = view.record.current.get(drbd, ()) == (self.me,)
-        if alone and view.settled and self._report(drbd).disk == "UpToDate":
+        # An answer makes the kernel take a merely Consistent disk for UpToDate (drbd_nl.c, drbd_set_role).
+        sound = self._report(drbd).disk == "UpToDate" or view.record.forced.get(drbd) == self.me
+        if alone and view.settled and sound:
             code = PEER_OUTDATED if self._peer() in view.members else PEER_FENCED
             self._settle(drbd, code, f"{self._peer()}'s copy is out of date")
 

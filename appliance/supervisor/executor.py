@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide.steps import Connect, Fence, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, Fence, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
 from appliance.drivers import fence
 from appliance.drivers.base import Driver
@@ -42,8 +42,10 @@ class Executor:
                 self.drbd[drbd].up()
             case SkipFirstSync(drbd):
                 self.drbd[drbd].skip_first_sync()
-            case Connect(drbd):
-                self.drbd[drbd].connect()
+            case Connect(drbd, discard):
+                self.drbd[drbd].connect(discard=discard)
+            case ForceUpToDate(drbd):
+                self.drbd[drbd].force_up_to_date()
             case Outdate(drbd):
                 self.drbd[drbd].outdate()
             case Fence(node):

@@ -8,8 +8,9 @@ from typing import Any
 
 from appliance.config.model import Group
 from appliance.decide.eligible import obstacle
-from appliance.decide.messages import Cleanup, Fenced, SetMaintenance, SetStandby, Switchover
-from appliance.errors import InputError
+from appliance.decide.messages import Cleanup, Discard, Fenced, Force, SetMaintenance, SetStandby, Switchover
+from appliance.decide.view import DrbdReport
+from appliance.errors import InputError, PairkeepError
 from appliance.supervisor.core import Core
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.status import status, why
@@ -86,14 +87,80 @@ class SupervisorOperations:
             raise InputError(f"{node} does not switch itself off", hint="give the command on another node")
         self._service.fences.test(node, done)
 
+    def recover_force(self, drbd: str, node: str) -> None:
+        """Let the copy of ``drbd`` on ``node`` count as the newest."""
+        self._drbd(drbd)
+        self._node(node)
+        view = self._core.view
+        side = self._side(drbd, node)
+        if self._core.cluster.node(node).votes_only:
+            raise InputError(f"{node} only votes and has no copy")
+        if node not in view.members:
+            raise InputError(f"{node} does not take part in the cluster")
+        primaries = [n for n, r in view.reports.items() if drbd in r.drbd and r.drbd[drbd].role == "Primary"]
+        if primaries:
+            raise InputError(f"{drbd} is in use on {primaries[0]}, so nothing has to be forced")
+        if view.record.current.get(drbd) == (node,) and side.disk == "UpToDate":
+            raise InputError(f"the copy on {node} counts as the newest already", hint="pairkeep why GROUP")
+        if side.disk not in ("Consistent", "Outdated", "UpToDate"):
+            raise InputError(f"the copy on {node} is {side.disk}: it is not a whole copy of any moment")
+        self._core.wish(Force("", drbd, node))
+
+    def recover_split_brain(self, drbd: str, node: str) -> None:
+        """Throw away what ``node`` alone has changed, and copy the other side's data to it."""
+        self._drbd(drbd)
+        self._node(node)
+        view = self._core.view
+        sides = {n: r.drbd[drbd] for n, r in view.reports.items() if drbd in r.drbd}
+        if len(sides) < len(self._core.cluster.workers):
+            raise InputError("both nodes have to take part for that")
+        if not any(side.split_brain for side in sides.values()):
+            raise InputError(f"{drbd} has no split brain")
+        if sides[node].role == "Primary":
+            raise InputError(f"{drbd} is in use on {node}", hint=f"pairkeep standby {node}")
+        if node in view.record.current.get(drbd, ()):
+            raise InputError(
+                f"{node} holds the newest data on record, so its changes are not the ones to throw away",
+                hint=f"if you know better: pairkeep recover force {drbd} {self._core.cluster.peer_of(node)}",
+            )
+        self._core.wish(Discard("", drbd, node))
+
+    def recover_disk(self, drbd: str, done: Callable[[str], None]) -> None:
+        """Take up this node's disk again, or a blank one in its place."""
+        self._drbd(drbd)
+        side = self._core.local.drbd.get(drbd, DrbdReport())
+        if side.disk != "Diskless" or side.role == "Unconfigured":
+            raise InputError(f"the disk of {drbd} on {self._core.me} is {side.disk}, so it is not missing")
+        drbds = self._service.executor.drbd
+
+        def job() -> Callable[[], None]:
+            error = ""
+            try:
+                drbds[drbd].attach()
+            except PairkeepError as failure:
+                error = failure.message
+            return lambda: done(error)
+
+        self._service.lanes.put(f"drbd:{drbd}", job)
+
     def verify(self, drbd: str) -> None:
-        names = [d.name for d in self._core.cluster.drbd]
-        if drbd not in names:
-            raise InputError(f"there is no DRBD resource {drbd!r}; there is {', '.join(names) or 'none'}")
+        self._drbd(drbd)
         self._verifier.start(drbd)
+
+    def split_brain(self, drbd: str) -> None:
+        self._service.split_brain(drbd)
 
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None:
         self._service.fence_peer(drbd, answer)
+
+    def _drbd(self, name: str) -> None:
+        names = [d.name for d in self._core.cluster.drbd]
+        if name not in names:
+            raise InputError(f"there is no DRBD resource {name!r}; there is {', '.join(names) or 'none'}")
+
+    def _side(self, drbd: str, node: str) -> DrbdReport:
+        report = self._core.view.reports.get(node)
+        return report.drbd.get(drbd, DrbdReport()) if report else DrbdReport()
 
     def _group(self, name: str) -> Group:
         names = [g.name for g in self._core.cluster.groups]

@@ -21,7 +21,7 @@ from systemd import daemon
 from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
-from appliance.decide.view import DrbdReport, Record, State
+from appliance.decide.view import DISCONNECTED, DrbdReport, Record, State
 from appliance.drivers import rtnetlink
 from appliance.drivers.drbd import EventStream
 from appliance.drivers.drbd_status import DrbdStatus
@@ -75,6 +75,7 @@ class SupervisorService:
         self._answers: dict[str, list[Callable[[int], None]]] = {}
         self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
+        self._split: set[str] = set()
         self._unseen: set[str] = set()
         self._looks: dict[str, int] = {}
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -184,6 +185,14 @@ class SupervisorService:
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
         self._answers.setdefault(drbd, []).append(reply)
         self.core.on_fence_request(drbd)
+
+    def split_brain(self, drbd: str) -> None:
+        """DRBD refuses to connect because both copies were changed."""
+        if drbd in self._disks:
+            self._split.add(drbd)
+            text = f"{drbd}: split brain, both copies were changed apart from each other"
+            self.tell(Event("split-brain", text, {"drbd": drbd}))
+            self._drbd_changed(drbd, self._disks[drbd])
 
     def stop(self, *, shutting_down: bool) -> None:
         daemon.notify("STOPPING=1")
@@ -327,7 +336,10 @@ class SupervisorService:
             self.lanes.put(f"drbd:{name}", partial(self._read_freshness, name))
         if not unsure:
             self._fresh.discard(name)
-        self.core.on_drbd(name, _report(status, fresh=name in self._fresh))
+        if status.connection not in DISCONNECTED:
+            self._split.discard(name)
+        report = _report(status, fresh=name in self._fresh)
+        self.core.on_drbd(name, replace(report, split_brain=name in self._split))
 
     def _read_freshness(self, name: str) -> Callable[[], None]:
         fresh = self.executor.drbd[name].just_created()

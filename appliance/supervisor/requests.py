@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What this node asks to be changed in the record, and asks again in every new membership until it is heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from appliance.config.model import Cluster
+from appliance.decide.messages import Change, Established, Exclude, Fenced, Include, Message
+from appliance.decide.view import ClusterView, DrbdReport
+from appliance.supervisor.world import World
+
+
+@dataclass
+class Requests:
+    """Of node ``me``. ``wishes``: what a person, or a step that has ended, wants."""
+
+    cluster: Cluster
+    me: str
+    world: World
+    wishes: list[Change] = field(default_factory=list)
+    # What was sent in this membership and has not come back yet, or came to nothing.
+    _sent: set[str] = field(default_factory=set)
+
+    def membership_changed(self, members: Sequence[str]) -> None:
+        """What was sent is void. Whoever is back is not off, whatever was done to it."""
+        self._sent.clear()
+        self.wishes = [w for w in self.wishes if not (isinstance(w, Fenced) and w.node in members)]
+
+    def drbd_changed(self, name: str) -> None:
+        """A request about ``name`` that came to nothing may be right now."""
+        self._sent.discard(f"drbd:{name}")
+
+    def heard(self, message: Message, view_id: str) -> None:
+        """A message of our own has come back."""
+        self._sent.discard(repr(message))
+        self.wishes = [w for w in self.wishes if replace(w, view_id=view_id) != message]
+
+    def send_wishes(self, view: ClusterView) -> None:
+        """With quorum all of them. That a node is off counts without too: it may be what quorum waits for."""
+        for wish in self.wishes:
+            if (view.adopted and view.quorate) or isinstance(wish, Fenced):
+                message = replace(wish, view_id=view.view_id)
+                self._send(repr(message), message)
+
+    def about_disks(self, view: ClusterView, name: str, report: DrbdReport) -> None:
+        """What ``report``, this node's own of DRBD resource ``name``, says of who has every acknowledged write."""
+        current = view.record.current.get(name)
+        peer = self.cluster.peer_of(self.me)
+        if report.paired and current is None:
+            self._send(f"drbd:{name}", Established(view.view_id, name))
+        elif report.paired and current is not None and self.me in current and peer not in current:
+            self._send(f"drbd:{name}", Include(view.view_id, name, peer))
+        elif report.peer_lost_its_disk and peer in (current or ()):
+            # The service goes on with this disk alone, be it Primary here or there.
+            self._send(f"drbd:{name}", Exclude(view.view_id, name, peer))
+
+    def _send(self, key: str, change: Change) -> None:
+        if key not in self._sent:
+            self._sent.add(key)
+            self.world.multicast(change)
