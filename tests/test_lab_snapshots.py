@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli import lab as cli
-from appliance.errors import InputError, PairkeepError
+from appliance.cli import fault as cli
+from appliance.errors import InputError
 from appliance.lab import keeper, snapshots
-from appliance.lab.lab import Lab, Machine
+from appliance.lab.lab import Lab
+from appliance.lab.machine import Machine
 from appliance.lab.spec import BootImage, Disk, MachineSpec
 
 
@@ -101,22 +102,27 @@ def test_ending_a_lab_twice_is_no_mistake(build: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "what", "message"),
     [
-        ("kill", None, "kill: expected a pattern"),
-        ("unplug", "3", "unplug: found '3', expected network 1 or 2"),
-        ("plug", None, "plug: found None, expected network 1 or 2"),
+        ("kill", "", "kill: found 'nothing', expected PATTERN"),
+        ("unplug", "4", "NETWORK: found '4', expected 1, 2 or 3"),
+        ("plug", "", "plug: found 'nothing', expected NETWORK"),
         ("reset", "1", "reset: found '1', expected nothing more"),
+        ("lose", "1:much", "found 'much', expected a number"),
+        ("lose", "30", "found '', expected a number"),
+        ("clock", "later", "found 'later', expected a number"),
     ],
 )
-def test_a_fault_that_does_not_fit_changes_nothing(fault: str, what: str | None, message: str) -> None:
+def test_a_fault_that_does_not_fit_changes_nothing(fault: str, what: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         cli.inject(Machine(Lab("none"), "alpha"), fault, what)
     assert caught.value.message == message
 
 
-def test_every_fault_is_something_a_machine_can_suffer(build: Path) -> None:
+EXAMPLES = {"": "", "NETWORK": "1", "PATTERN": "x", "SECONDS": "1", "NETWORK:PERCENT": "1:5", "NETWORK:MS": "1:5"}
+
+
+@pytest.mark.parametrize("fault", cli.FAULTS)
+def test_every_fault_is_something_a_machine_can_suffer(build: Path, fault: str) -> None:
     assert build.is_dir()
-    for fault in cli.FAULTS:
-        what = "1" if fault in ("plug", "unplug") else "x" if fault in cli.SIGNALS else None
-        # It gets as far as asking the lab, which is not up.
-        with pytest.raises(PairkeepError):
-            cli.inject(Machine(Lab("none"), "alpha"), fault, what)
+    # It gets as far as asking the lab, which is not up.
+    with pytest.raises(InputError, match="the lab none is not up"):
+        cli.inject(Machine(Lab("none"), "alpha"), fault, EXAMPLES[cli.FAULTS[fault].what])

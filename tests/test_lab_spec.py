@@ -11,7 +11,7 @@ import pytest
 from appliance.errors import InputError
 from appliance.lab import qemu
 from appliance.lab.pair import ROLES, Role
-from appliance.lab.spec import BootImage, Disk, MachineSpec, Network, Nic, Topology
+from appliance.lab.spec import BmcSpec, BootImage, Disk, MachineSpec, Network, Nic, Topology
 
 IMAGE = BootImage("k1", Path("/images/vmlinuz"), Path("/images/initrd"), Path("/images/root.raw"))
 ALPHA = MachineSpec("alpha", "database", 768, (Nic(1, "52:54:00:09:01:0b"),), (Disk("data", 1024),), "x = 1\n")
@@ -41,6 +41,7 @@ def test_a_topology_survives_json(topology: Topology) -> None:
         (replace(ALPHA, name="a" * 13), "machine 'aaaaaaaaaaaaa': expected up to 12 small letters and digits"),
         (replace(ALPHA, image="san"), "machine alpha: there is no image 'san'"),
         (replace(ALPHA, nics=(Nic(3, ""),)), "machine alpha: there is no network 3"),
+        (replace(ALPHA, bmc=BmcSpec(4, "10.9.4.1", "u", "p")), "machine alpha: there is no network 4"),
     ],
 )
 def test_a_machine_that_does_not_fit_is_refused(topology: Topology, machine: MachineSpec, message: str) -> None:

@@ -31,6 +31,8 @@ HOST_ONLY = (
     "sim",
     "cli/bench.py",
     "cli/demo.py",
+    "cli/fault.py",
+    "cli/faults.py",
     "cli/image.py",
     "cli/lab.py",
     "cli/repeat.py",

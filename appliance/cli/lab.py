@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
-from appliance.cli import repeat
+from appliance.cli import fault, repeat
 from appliance.cli.parsers import add_json, command, print_json
 from appliance.errors import InputError
 
@@ -16,23 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from appliance.cli.parsers import Subparsers
-    from appliance.lab.lab import Lab, Machine
+    from appliance.lab.lab import Lab
 
 DEFAULT = "main"
-FAULTS = {
-    "power-off": "cut the power",
-    "power-on": "give it power; it boots",
-    "reset": "press the reset button",
-    "panic": "crash the kernel",
-    "pause": "stop the processor",
-    "resume": "let the processor go on",
-    "unplug": "pull the cable of network 1 or 2",
-    "plug": "put the cable of network 1 or 2 back",
-    "kill": "kill the processes whose command line matches a pattern",
-    "stop": "stop such processes, without their knowing",
-    "cont": "let such processes go on",
-}
-SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "cont": signal.SIGCONT}
 
 
 def add(subparsers: Subparsers) -> None:
@@ -43,6 +28,7 @@ def add(subparsers: Subparsers) -> None:
 
     up = _action(actions, "up", "start two machines and a witness as a formed cluster", run_up)
     up.add_argument("--boot", action="store_true", help="boot blank machines that form it, instead of restoring")
+    up.add_argument("--fenced", action="store_true", help="with BMCs in a third network, as fence devices")
     up.add_argument("--blank", action="store_true", help="boot blank machines that are told nothing")
     down = _action(actions, "down", "end the lab and all that belongs to it", run_down)
     down.add_argument("--all", action="store_true", help="end all labs of this build folder")
@@ -59,12 +45,7 @@ def add(subparsers: Subparsers) -> None:
     console.add_argument("machine", metavar="MACHINE")
     console.set_defaults(run=run_console)
 
-    fault = _action(actions, "fault", "break something, or repair it", run_fault)
-    fault.formatter_class = argparse.RawDescriptionHelpFormatter
-    fault.epilog = "faults:\n" + "\n".join(f"  {name:<10} {what}" for name, what in FAULTS.items())
-    fault.add_argument("machine", metavar="MACHINE")
-    fault.add_argument("fault", metavar="FAULT", choices=FAULTS)
-    fault.add_argument("what", metavar="WHAT", nargs="?", help="the network (1, 2) or the pattern, if needed")
+    fault.add(actions)
 
     snapshot = _action(actions, "snapshot", "save all machines, to restore them later", run_snapshot)
     snapshot.add_argument("name", metavar="SNAPSHOT")
@@ -76,7 +57,7 @@ def add(subparsers: Subparsers) -> None:
 def run_up(args: argparse.Namespace) -> int:
     """Exit code 2 when the lab is up already or the host lacks something."""
     from appliance.build.progress import Progress
-    from appliance.lab import pair, topology
+    from appliance.lab import topology
     from appliance.lab.cluster import boot_all, formed
     from appliance.lab.lab import Lab
     from appliance.lab.trial import waiting_for
@@ -85,8 +66,8 @@ def run_up(args: argparse.Namespace) -> int:
     if lab.is_up():
         raise InputError(f"the lab {lab.name} is up already", hint=f"pairkeep lab --lab {lab.name} down")
     progress = Progress()
-    told: Callable[[pair.Role], str | None] = (lambda _: None) if args.blank else pair.answers
-    wanted = topology.pair(progress, told)
+    make = topology.TOPOLOGIES["fenced" if args.fenced else "pair"]
+    wanted = make(progress, lambda _: None) if args.blank else make(progress)
     if args.blank or args.boot:
         with progress.phase("starting the machines"):
             boot_all(lab.up(wanted, boot=False))
@@ -150,33 +131,6 @@ def run_console(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_fault(args: argparse.Namespace) -> int:
-    """Exit code 2 for a fault that does not fit, 1 when nothing matched the pattern."""
-    machine = _open(args)[args.machine]
-    inject(machine, args.fault, args.what)
-    if args.json:
-        print_json({"machine": machine.name, "fault": args.fault, "what": args.what})
-    else:
-        print(f"{machine.name}: {args.fault} {args.what or ''}".rstrip())
-    return 0
-
-
-def inject(machine: Machine, fault: str, what: str | None) -> None:
-    """Do ``fault`` (a key of FAULTS) to ``machine``. Raises InputError when ``what`` does not fit it."""
-    if fault in SIGNALS:
-        if not what:
-            raise InputError(f"{fault}: expected a pattern", hint=f"… fault {machine.name} {fault} mariadbd")
-        machine.kill_process(what, SIGNALS[fault])
-    elif fault in ("plug", "unplug"):
-        if what not in ("1", "2"):
-            raise InputError(f"{fault}: found {what!r}, expected network 1 or 2")
-        (machine.plug if fault == "plug" else machine.unplug)(int(what))
-    else:
-        if what is not None:
-            raise InputError(f"{fault}: found {what!r}, expected nothing more")
-        getattr(machine, fault.replace("-", "_"))()
-
-
 def run_snapshot(args: argparse.Namespace) -> int:
     lab = _open(args)
     lab.snapshot(args.name)
@@ -220,6 +174,8 @@ def _show(lab: Lab, args: argparse.Namespace) -> int:
     print(f"lab {lab.name}   in {lab.folder}")
     for name, machine in status["machines"].items():
         print(f"  {name:<12} {machine['state']:<10} {_detail(machine)}")
+    if status["partitioned"]:
+        print(f"{' and '.join(status['partitioned'])} do not see each other")
     if status["snapshots"]:
         print(f"snapshots: {', '.join(status['snapshots'])}")
     return 0
@@ -228,5 +184,5 @@ def _show(lab: Lab, args: argparse.Namespace) -> int:
 def _detail(machine: dict[str, Any]) -> str:
     if machine["ended"]:
         return str(machine["ended"])
-    cables = "".join(f", network {number} unplugged" for number in machine["unplugged"])
-    return f"{machine['memory_mib']} MiB, process {machine['pid']}{cables}"
+    broken = "".join(f", {what}" for what in machine["broken"])
+    return f"{machine['memory_mib']} MiB, process {machine['pid']}{broken}"

@@ -15,7 +15,7 @@ from appliance.build import folders, image
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import by_hand
-from appliance.lab.lab import Machine
+from appliance.lab.machine import Machine
 from appliance.lab.outage import Breakdown, breakdown
 from appliance.lab.trial import Trial, events, trial
 from appliance.lab.writer import longest_outage

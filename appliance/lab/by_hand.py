@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 
-from appliance.lab.lab import Machine
+from appliance.lab.machine import Machine
 from appliance.lab.pair import SERVICE_ADDRESS
 
 INTERFACE = "$(ip -o route get 10.9.1.1 | sed 's/.* dev \\([^ ]*\\).*/\\1/')"

@@ -14,7 +14,8 @@ from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import keeper, snapshots
 from appliance.lab.collect import collect
-from appliance.lab.lab import Lab, Machine
+from appliance.lab.lab import Lab
+from appliance.lab.machine import Machine
 from appliance.lab.spec import Topology
 
 # Saved clusters that stay besides the one in use: each takes one to two gigabytes.

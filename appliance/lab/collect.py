@@ -11,7 +11,8 @@ from pathlib import Path
 
 from appliance.errors import PairkeepError
 from appliance.lab import keeper
-from appliance.lab.lab import Lab, Machine
+from appliance.lab.lab import Lab
+from appliance.lab.machine import Machine
 
 # File name in the machine's folder -> what is asked of the guest. Each is worth having alone.
 QUESTIONS: Mapping[str, tuple[str, ...]] = {
@@ -28,13 +29,13 @@ _TIMEOUT_S = 20.0
 
 
 def collect(lab: Lab, target: Path) -> None:
-    """Copy serial logs, packet captures and the QMP log of ``lab`` to ``target``, and ask every machine
-    whose agent answers for its journal, DRBD state and the like.
+    """Copy the logs of ``lab``, serial lines and packet captures to ``target``, and ask every machine whose
+    agent answers for its journal, DRBD state and the like.
 
     A machine that does not answer is left out; nothing here raises because of the lab's state.
     """
     target.mkdir(parents=True, exist_ok=True)
-    for path in (lab.folder / keeper.QMP_LOG, lab.folder / "keeper.log", lab.folder / keeper.TOPOLOGY):
+    for path in (*lab.folder.glob("*.log"), lab.folder / keeper.TOPOLOGY):
         if path.exists():
             shutil.copy(path, target)
     try:

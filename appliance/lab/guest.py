@@ -19,6 +19,7 @@ from qemu.qmp.error import QMPError
 from appliance.errors import InputError, PairkeepError
 from appliance.lab import qemu, snapshots
 from appliance.lab.agent import Agent
+from appliance.lab.breakage import Breakage
 from appliance.lab.process import Process
 from appliance.lab.spec import MachineSpec, Topology
 
@@ -41,7 +42,7 @@ class Guest:
         self.agent = Agent(spec.name, self.folder / qemu.AGENT_SOCKET)
         self.process: Process | None = None
         self.ended = "never started"
-        self.unplugged: set[int] = set()
+        self.broken = Breakage(spec, self.command)
         self._topology = topology
         self._log = log
         self._changed = changed
@@ -63,6 +64,7 @@ class Guest:
         if source is not None and self.folder.exists():
             shutil.rmtree(self.folder)
             self._lives = 0
+            self.broken.forget()
         self.folder.mkdir(exist_ok=True)
         if source is None:
             await asyncio.to_thread(snapshots.create_disks, self._topology, self.spec, self.folder)
@@ -104,13 +106,6 @@ class Guest:
         if self._qmp is None:
             return "off"
         return str((await self.command("query-status"))["status"])
-
-    async def set_link(self, network: int, *, up: bool) -> None:
-        """Plug the cable of the card in ``network``, or pull it: the guest sees its carrier come or go."""
-        if network not in {nic.network for nic in self.spec.nics}:
-            raise InputError(f"{self.spec.name} has no card in network {network}")
-        await self.command("set_link", {"name": qemu.nic_id(network), "up": up})
-        (self.unplugged.discard if up else self.unplugged.add)(network)
 
     async def save(self, target: Path) -> None:
         """Write the memory of this machine, which must stand still, to ``target``."""
@@ -155,7 +150,6 @@ class Guest:
                 cwd=self.folder,
             )
         self.process = Process.find(self._program.pid)
-        self.unplugged.clear()
         self._changed()
         self._spawn_task(self._wait(self._program))
         await self._connect()
@@ -176,6 +170,7 @@ class Guest:
             await asyncio.sleep(0.02)
         self._qmp = qmp
         self._spawn_task(self._follow(qmp))
+        await self.broken.break_again()
 
     async def _wait(self, program: asyncio.subprocess.Process) -> None:
         code = await program.wait()

@@ -28,8 +28,10 @@ from typing import Any
 from appliance.errors import InputError, PairkeepError
 from appliance.lab import networks, snapshots
 from appliance.lab.agent import AgentError
+from appliance.lab.bmc import BmcProcess
 from appliance.lab.guest import Guest
 from appliance.lab.process import Process
+from appliance.lab.qemu import tap_name
 from appliance.lab.spec import Topology
 
 SOCKET = "keeper.sock"
@@ -57,16 +59,26 @@ class Keeper:
             spec.name: Guest(self.topology, spec, Path(QMP_LOG), self._write_state)
             for spec in self.topology.machines
         }
+        self.bmcs = {
+            spec.name: BmcProcess(spec.name, spec.bmc) for spec in self.topology.machines if spec.bmc is not None
+        }
         self.since = time.time()
         self.done = asyncio.Event()
         self._leases: set[asyncio.Task[None]] = set()
+        self._partitioned: tuple[str, ...] = ()
         self._settled = False
         self._visited = False
         self._handlers: dict[str, Callable[[dict[str, Any]], Awaitable[Any]]] = {
             "status": self._status,
             "power_on": lambda r: self._guest(r).start(),
             "power_off": lambda r: self._guest(r).kill(),
-            "link": lambda r: self._guest(r).set_link(r["network"], up=r["up"]),
+            "powered": self._powered,
+            "link": lambda r: self._guest(r).broken.set_link(r["network"], up=r["up"]),
+            "drop": lambda r: self._guest(r).broken.set_drop(r["network"], r["way"], on=r["on"]),
+            "disk": lambda r: self._guest(r).broken.set_disk(r["disk"], r["fault"]),
+            "bmc": self._bmc,
+            "partition": self._partition,
+            "heal": self._heal,
             "qmp": lambda r: self._guest(r).command(r["command"], r["arguments"]),
             "agent": lambda r: self._guest(r).agent.call(r["command"], r["arguments"], timeout_s=r["timeout_s"]),
             "exec": self._exec,
@@ -81,6 +93,7 @@ class Keeper:
     async def serve(self) -> None:
         """Take requests until the end; then end every machine."""
         server = await asyncio.start_unix_server(self._client, SOCKET, limit=_LINE_LIMIT)
+        await asyncio.gather(*(bmc.start() for bmc in self.bmcs.values()))
         self._write_state()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -122,17 +135,48 @@ class Keeper:
         return {
             "since": self.since,
             "settled": self._settled,
+            "partitioned": list(self._partitioned),
             "machines": {
                 name: {
                     "state": await guest.state(),
                     "pid": None if guest.process is None else guest.process.pid,
                     "ended": guest.ended if guest.process is None else None,
-                    "unplugged": sorted(guest.unplugged),
+                    "broken": [*guest.broken.in_words(), *(bmc.in_words() if (bmc := self.bmcs.get(name)) else ())],
                     "memory_mib": guest.spec.memory_mib,
                 }
                 for name, guest in self.guests.items()
             },
         }
+
+    async def _powered(self, request: dict[str, Any]) -> bool:
+        return self._guest(request).process is not None
+
+    async def _bmc(self, request: dict[str, Any]) -> None:
+        name = self.topology.machine(request["machine"]).name
+        if name not in self.bmcs:
+            raise InputError(f"{name} has no BMC")
+        self.bmcs[name].trouble(mute=request.get("mute"), delay_s=request.get("delay_s"))
+
+    async def _partition(self, request: dict[str, Any]) -> None:
+        """Two machines that see each other no more, on any network; none: all see each other."""
+        machines = tuple(self.topology.machine(name).name for name in request["machines"])
+        if machines and self._partitioned:
+            raise InputError(f"{' and '.join(self._partitioned)} do not see each other already")
+        changed = [
+            spec for spec in self.topology.machines if spec.name in machines or spec.name in self._partitioned
+        ]
+        taps = [tap_name(spec.name, nic.network) for spec in changed for nic in spec.nics]
+        networks.isolate(taps, on=bool(machines))
+        self._partitioned = machines
+
+    async def _heal(self, request: dict[str, Any]) -> None:
+        guest = self._guest(request)
+        if guest.process is None:
+            guest.broken.forget()
+        else:
+            await guest.broken.mend_all()
+        if (bmc := self.bmcs.get(guest.spec.name)) is not None:
+            bmc.trouble(mute=False, delay_s=0.0)
 
     async def _exec(self, request: dict[str, Any]) -> dict[str, Any]:
         stdin = None if request["stdin"] is None else base64.b64decode(request["stdin"])
@@ -153,9 +197,9 @@ class Keeper:
         off = [name for name, guest in self.guests.items() if guest.process is None]
         if off:
             raise InputError(f"only running machines can be saved, and off is: {', '.join(off)}")
-        unplugged = [name for name, guest in self.guests.items() if guest.unplugged]
-        if unplugged:
-            raise InputError(f"plug in the networks first of: {', '.join(unplugged)}")
+        broken = [name for name, guest in self.guests.items() if guest.broken.in_words()]
+        if broken or self._partitioned:
+            raise InputError(f"repair first: {', '.join(broken) or ' and '.join(self._partitioned)}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
@@ -182,6 +226,9 @@ class Keeper:
         """Put all machines into the state saved in ``folder``, with the time of day of now, running."""
         snapshots.load(folder)
         await self._kill_all()
+        await self._partition({"machines": ()})
+        for bmc in self.bmcs.values():
+            bmc.trouble(mute=False, delay_s=0.0)
         await self._all(lambda guest: guest.start(folder))
         networks.forget_neighbours()
         await self._all(lambda guest: guest.command("cont"))

@@ -46,6 +46,19 @@ def create(topology: Topology) -> None:
                 # Nothing in the lab shall send of its own accord but the machines.
                 _disable_ipv6(name)
                 _up(ip, name, master=_index(ip, bridge_name(nic.network)))
+            if (bmc := machine.bmc) is not None:
+                bridge = _index(ip, bridge_name(bmc.network))
+                ip.addr("add", index=bridge, address=bmc.address, prefixlen=32)
+
+
+def isolate(taps: Sequence[str], *, on: bool) -> None:
+    """Let the machines behind ``taps`` see each other no more (or again); all others they do see.
+
+    A bridge passes nothing between two ports that are both isolated (ip-link(8), bridge_slave).
+    """
+    with IPRoute() as ip:
+        for tap in taps:
+            ip.brport("set", index=_index(ip, tap), isolated=int(on))
 
 
 def forget_neighbours() -> None:

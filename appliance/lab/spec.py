@@ -58,9 +58,20 @@ class Nic:
 
 
 @dataclass(frozen=True)
+class BmcSpec:
+    """A machine's BMC, which answers IPMI at ``address`` in the network ``network``."""
+
+    network: int
+    address: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
 class MachineSpec:
     """One machine. ``image`` is a key of Topology.images; ``answers`` is the text of the systemd
-    credential ``pairkeep.toml``, or None for a machine that is not told anything.
+    credential ``pairkeep.toml``, or None for a machine that is not told anything; ``bmc`` is None for
+    a machine whose power nobody but the lab can switch.
     """
 
     name: str
@@ -69,6 +80,7 @@ class MachineSpec:
     nics: tuple[Nic, ...]
     disks: tuple[Disk, ...] = ()
     answers: str | None = None
+    bmc: BmcSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +108,8 @@ class Topology:
         for machine in self.machines:
             if machine.image not in self.images:
                 raise InputError(f"machine {machine.name}: there is no image {machine.image!r}")
-            if missing := {nic.network for nic in machine.nics} - numbers:
+            used = {nic.network for nic in machine.nics} | ({machine.bmc.network} if machine.bmc else set())
+            if missing := used - numbers:
                 raise InputError(f"machine {machine.name}: there is no network {missing.pop()}")
 
     def machine(self, name: str) -> MachineSpec:

@@ -10,14 +10,15 @@ from appliance.build.progress import Progress
 from appliance.errors import InputError
 from appliance.lab import accelerator, snapshots
 from appliance.lab.networks import TUN_DEVICE, mac_address, openable
-from appliance.lab.pair import ROLES, Role, answers
-from appliance.lab.spec import BootImage, Disk, MachineSpec, Network, Nic, Topology
+from appliance.lab.pair import DATA_DISK, MANAGEMENT, ROLES, Role, answers, bmc, fenced_answers
+from appliance.lab.spec import BmcSpec, BootImage, Disk, MachineSpec, Network, Nic, Topology
 from appliance.run import run
 
 # Network 1 carries the service and the first heartbeat link, and clients are in it; network 2 carries
 # DRBD and the second heartbeat link.
 NETWORKS = (Network(1, "10.9.1.1/24"), Network(2))
-DATA_SERIAL = "data"
+# With BMCs there is a third one for them, in which every machine has a card.
+FENCED_NETWORKS = (*NETWORKS, Network(MANAGEMENT, f"10.9.{MANAGEMENT}.1/24"))
 
 
 def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> Topology:
@@ -26,6 +27,19 @@ def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> To
     Builds the images and tools that are missing, and finds out which accelerator works. Raises
     InputError when the host lacks something, before anything is changed.
     """
+    return _topology(progress, NETWORKS, tuple(machine(role, tell(role)) for role in ROLES))
+
+
+def fenced_pair(progress: Progress, tell: Callable[[Role], str | None] = fenced_answers) -> Topology:
+    """As `pair`, but the workers have BMCs, and the cluster fences with them."""
+    machines = tuple(machine(role, tell(role), FENCED_NETWORKS, bmc(role)) for role in ROLES)
+    return _topology(progress, FENCED_NETWORKS, machines)
+
+
+TOPOLOGIES = {"pair": pair, "fenced": fenced_pair}
+
+
+def _topology(progress: Progress, networks: tuple[Network, ...], machines: tuple[MachineSpec, ...]) -> Topology:
     if not openable(TUN_DEVICE):
         raise InputError(
             f"the lab needs {TUN_DEVICE}, and this user cannot open it",
@@ -40,8 +54,8 @@ def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> To
     qemu = programs.qemu_argv()
     choice = accelerator.choose(qemu, images[ROLES[0].image], cache, progress)
     return Topology(
-        networks=NETWORKS,
-        machines=tuple(machine(role, tell(role)) for role in ROLES),
+        networks=networks,
+        machines=machines,
         images=images,
         accelerator=choice.accelerator,
         qemu=qemu,
@@ -50,13 +64,16 @@ def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> To
     )
 
 
-def machine(role: Role, told: str | None) -> MachineSpec:
+def machine(
+    role: Role, told: str | None, networks: tuple[Network, ...] = NETWORKS, with_bmc: BmcSpec | None = None
+) -> MachineSpec:
     """The machine that plays ``role``."""
     return MachineSpec(
         name=role.name,
         image=role.image,
         memory_mib=role.memory_mib,
-        nics=tuple(Nic(net.number, mac_address(net.number, role.number)) for net in NETWORKS),
-        disks=(Disk(DATA_SERIAL, role.data_disk_mib),) if role.data_disk_mib else (),
+        nics=tuple(Nic(net.number, mac_address(net.number, role.number)) for net in networks),
+        disks=(Disk(DATA_DISK, role.data_disk_mib),) if role.data_disk_mib else (),
         answers=told,
+        bmc=with_bmc,
     )

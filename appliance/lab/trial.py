@@ -19,7 +19,8 @@ from appliance.errors import PairkeepError
 from appliance.lab import topology
 from appliance.lab.cluster import formed
 from appliance.lab.collect import collect
-from appliance.lab.lab import Lab, Machine
+from appliance.lab.lab import Lab
+from appliance.lab.machine import Machine
 from appliance.lab.pair import SERVICE_ADDRESS
 from appliance.lab.watch import WORKERS, RoleWatch
 from appliance.lab.writer import Acknowledged, read_log
