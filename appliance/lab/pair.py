@@ -106,7 +106,7 @@ def fenced_answers(role: Role) -> str:
     secrets = "".join(f'"{_secret(r)}" = "{spec.password}"\n' for r in ROLES if (spec := bmc(r)) is not None)
     return (
         f"{answers(role, fenced())}"
-        f'\n[[network]]\nmac = "{mac_address(MANAGEMENT, role.number)}"\n'
+        f'\n[[network]]\ninterface = "{mac_address(MANAGEMENT, role.number)}"\n'
         f'address = "10.9.{MANAGEMENT}.{role.number}/24"\n'
         f"\n[secrets]\n{secrets}"
     )
