@@ -9,6 +9,7 @@ PAIRKEEP := $(VENV)/bin/pairkeep
 HOST_PACKAGES := python3 python3-venv mmdebstrap debian-archive-keyring uidmap util-linux ca-certificates
 RUNS ?= 10
 SEEDS ?= 5000
+JOBS ?= $(shell nproc)
 
 .PHONY: help setup check unit sim lint demo test vm-test image bench-failover bench-build bench-idle repeat clean
 
@@ -44,7 +45,7 @@ unit: setup
 	$(PYTHON) -m pytest -q tests
 
 sim: setup ## simulated clusters that try to break the rules: make sim SEEDS=5000
-	$(PAIRKEEP) sim --seeds $(SEEDS)
+	$(PAIRKEEP) sim --seeds $(SEEDS) --jobs $(JOBS)
 
 image: setup ## build the images of the demo
 	$(PAIRKEEP) image build database

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The simulated cluster: three sites, what joins them, and a client that writes."""
+"""The simulated cluster: its sites, what joins them, and a client that writes."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 from functools import partial
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from itertools import count
 
-from appliance.config.model import Address, Cluster, Drbd, DrbdRole, Filesystem, Group, Node, Service
+from appliance.config.model import Cluster
 from appliance.decide.view import Record
 from appliance.sim.clock import Clock, Story
 from appliance.sim.disks import Pair
@@ -17,41 +16,26 @@ from appliance.sim.judge import Judge, ViolationError
 from appliance.sim.machine import Machine
 from appliance.sim.network import Network
 from appliance.sim.ring import Corosync
+from appliance.sim.shapes import cluster_of
 from appliance.sim.site import Site
 
-CLIENT_S = 0.5
-LOOK_S = 0.5
+# How often clients write, and the judge looks whether two are Primary.
+PULSE_S = 0.5
 
 
 def lab_cluster() -> Cluster:
     """The cluster of the lab, as the simulator runs it."""
-    networks = (IPv4Network("10.9.1.0/24"), IPv4Network("10.9.2.0/24"))
-    nodes = tuple(
-        Node(name, i, tuple(IPv4Address(int(n[10 + i])) for n in networks), votes_only=name == "witness")
-        for i, name in enumerate(("alpha", "beta", "witness"), start=1)
-    )
-    group = Group(
-        "shop",
-        (
-            DrbdRole("shopdata"),
-            Filesystem("/srv/mysql", "drbd:shopdata"),
-            Service("mariadb.service", probe="mysql"),
-            Address(IPv4Interface("10.9.1.100/24"), link=1),
-        ),
-        prefer="alpha",
-    )
-    drbd = Drbd("shopdata", "/dev/disk/by-id/virtio-data", link=2, minor=0, port=7788)
-    return Cluster("shop", nodes, networks, (drbd,), (group,))
+    return cluster_of("lab")
 
 
 class SimCluster:
-    """Everything; ``seed`` decides every random choice in it."""
+    """Everything; ``seed`` decides every random choice in it. ``told``: keep the story of what happens."""
 
-    def __init__(self, seed: int) -> None:
-        self.cluster = lab_cluster()
+    def __init__(self, shape: str, seed: int, *, told: bool = False) -> None:
+        self.cluster = cluster_of(shape)
         self.chance = random.Random(seed)  # noqa: S311
         self.clock = Clock()
-        self.story = Story(self.clock)
+        self.story = Story(self.clock, told)
         self.judge = Judge()
         self.network = Network(len(self.cluster.networks))
         self.machines = {n.name: Machine(n.name, self.clock, self.story, self.chance) for n in self.cluster.nodes}
@@ -65,17 +49,19 @@ class SimCluster:
             name: Site(self.cluster, machine, self.pairs, self.corosync, self.judge)
             for name, machine in self.machines.items()
         }
-        self.judge.sites = self.sites
+        self.judge.sites, self.judge.pairs = self.sites, self.pairs
         for pair in self.pairs.values():
             pair.asks = partial(self._ask_fence, pair.name)
             pair.changed = partial(self._drbd_changed, pair)
             pair.promoted = partial(self.judge.promoted, pair.name)
+            pair.io_error = partial(self._io_error, pair.name)
         for machine in self.machines.values():
             machine.on_pause.append(self.reachability_changed)
             machine.on_halt.append(self.reachability_changed)
+        self._workers = tuple(n.name for n in self.cluster.workers)
+        self._groups = tuple((g.name, tuple(self.pairs[d] for d in g.drbd)) for g in self.cluster.groups)
         self._writes = count(1)
-        self.clock.after(0.0, self._client)
-        self.clock.after(0.0, self._look)
+        self.clock.after(0.0, self._pulse)
 
     def reachability_changed(self) -> None:
         """After every change of cables, power or pausing."""
@@ -85,7 +71,7 @@ class SimCluster:
 
     def plug(self, network: int, node: str, *, plugged: bool) -> None:
         (self.network.cut.discard if plugged else self.network.cut.add)((network, node))
-        self.story.tell(node, f"cable of network {network} is {'plugged' if plugged else 'pulled'}")
+        self.story.tell(node, "cable of network {} is {}", network, "plugged" if plugged else "pulled")
         self.reachability_changed()
 
     def run_until(self, reached: Callable[[], bool], bound: float, what: str) -> None:
@@ -93,7 +79,7 @@ class SimCluster:
         end = self.clock.now + bound
         while not reached():
             if self.clock.now >= end:
-                raise ViolationError(f"not within {bound:.0f} s: {what}")
+                raise ViolationError(what, f"not within {bound:.0f} s: {what}")
             self.clock.run_until(self.clock.now + 0.5)
 
     def run_for(self, seconds: float) -> None:
@@ -101,31 +87,41 @@ class SimCluster:
 
     # States -----------------------------------------------------------------------------------------
 
-    def holders(self) -> list[str]:
-        """Nodes on which something of a group is up."""
-        return [n for n, site in self.sites.items() if any(s != "stopped" for s in self._states(site))]
+    def holders(self, group: str) -> list[str]:
+        """Nodes on which something of ``group`` is up."""
+        return [n for n in self._workers if self.sites[n].resources.any_up(group)]
 
-    def serving(self) -> list[str]:
-        """Nodes that a client gets an answer from."""
-        found = []
-        for name, site in self.sites.items():
-            if site.machine.running and all(s == "started" for s in self._states(site)):
-                frozen = any(p.sides[name].frozen for p in self.pairs.values())
-                found += [] if frozen else [name]
-        return found
+    def serving(self, group: str) -> list[str]:
+        """Nodes on which a client of ``group`` gets an answer."""
+        pairs = next(pairs for name, pairs in self._groups if name == group)
+        return [n for n in self._workers if self._serves(n, group, pairs)]
+
+    def _serves(self, node: str, group: str, pairs: tuple[Pair, ...]) -> bool:
+        site = self.sites[node]
+        return (
+            site.machine.running
+            and site.resources.all_up(group)
+            and all(not p.sides[node].frozen and p.has_data(node) for p in pairs)
+        )
+
+    def served(self) -> bool:
+        """Every group runs on one node."""
+        return all(len(self.serving(name)) == 1 for name, _pairs in self._groups)
 
     def healthy(self) -> bool:
         """Everything is up, agreed, and redundant again."""
-        workers = {n.name for n in self.cluster.workers}
         cores = [s.process.core for s in self.sites.values() if s.process is not None]
+        if len(cores) != len(self.sites):
+            return False
+        record = cores[0].view.record
         return (
-            len(cores) == len(self.cluster.nodes)
-            and len(self.serving()) == len(self.holders()) == 1
-            and all(p.report(w).paired for p in self.pairs.values() for w in workers)
+            self.served()
+            and all(len(self.holders(name)) == 1 for name, _pairs in self._groups)
+            and all(p.report(w).paired for p in self.pairs.values() for w in self._workers)
             and len({c.view.view_id for c in cores}) == 1
             and all(c.view.settled and c.view.quorate for c in cores)
-            and not (cores[0].view.record.standby or cores[0].view.record.wanted)
-            and all(set(cores[0].view.record.current.get(p, ())) == workers for p in self.pairs)
+            and not (record.standby or record.wanted or record.maintenance)
+            and all(set(record.current.get(p, ())) == set(self._workers) for p in self.pairs)
             and not any(c.busy or c.leaving or c.stopping for c in cores)
         )
 
@@ -133,9 +129,6 @@ class SimCluster:
         """Every supervisor takes part and remembers what ``has`` looks for."""
         cores = [s.process.core for s in self.sites.values() if s.process is not None]
         return len(cores) == len(self.sites) and all(has(c.view.record) and c.view.settled for c in cores)
-
-    def _states(self, site: Site) -> tuple[str, ...]:
-        return tuple(s for g in self.cluster.groups for s in site.resources.states(g))
 
     # What goes on all the time ------------------------------------------------------------------------
 
@@ -147,14 +140,16 @@ class SimCluster:
     def _ask_fence(self, pair: str, node: str) -> None:
         self.sites[node].ask_fence(pair)
 
-    def _client(self) -> None:
-        self.clock.after(CLIENT_S, self._client)
-        for node in self.serving():
-            for pair in self.pairs.values():
-                write = next(self._writes)
-                pair.write(node, write, partial(self.judge.acknowledge, pair.name, node, write))
+    def _io_error(self, pair: str, node: str) -> None:
+        self.sites[node].io_error(pair)
 
-    def _look(self) -> None:
-        self.clock.after(LOOK_S, self._look)
-        for pair in self.pairs:
-            self.judge.look(pair, LOOK_S)
+    def _pulse(self) -> None:
+        self.clock.after(PULSE_S, self._pulse)
+        for name in self.pairs:
+            self.judge.look(name, PULSE_S)
+        for group, pairs in self._groups:
+            for node in self._workers:
+                if self._serves(node, group, pairs):
+                    for pair in pairs:
+                        write = next(self._writes)
+                        pair.write(node, write, partial(self.judge.acknowledge, pair.name, node, write))

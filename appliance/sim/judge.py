@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 from appliance.decide.steps import Start, Step, Stop
 
 if TYPE_CHECKING:
+    from appliance.sim.disks import Pair
     from appliance.sim.site import Site
 
 
 class ViolationError(Exception):
-    """An invariant does not hold."""
+    """An invariant does not hold. ``rule`` names it, whatever nodes and numbers the text is about."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(text)
+        self.rule = rule
 
 
 # A machine that stood still for longer than the safety wait wakes up as a second Primary, and only a
@@ -27,11 +32,12 @@ class Judge:
 
     def __init__(self) -> None:
         self.sites: Mapping[str, Site] = {}
-        self.acknowledged: set[int] = set()
+        self.pairs: Mapping[str, Pair] = {}
+        self.acknowledged: dict[str, set[int]] = {}
         self.maintenance = False
         self.standby: set[str] = set()
         self.untouchable = False
-        self._woken: dict[str, float] = {}
+        self._woken: dict[tuple[str, str], float] = {}
 
     def promoted(self, pair: str, node: str) -> None:
         """Invariants 1 and 2."""
@@ -39,25 +45,26 @@ class Judge:
             if other == node:
                 continue
             if not (self.sites[other].machine.paused or self._slept(other)):
-                raise ViolationError(f"{node} is promoted while {other} is Primary of {pair}")
-            self._woken[other] = AWAKE_S
-        lacking = self.acknowledged - self.sites[node].pairs[pair].readable(node)
+                raise ViolationError("two Primaries", f"{node} is promoted while {other} is Primary of {pair}")
+            self._woken[other, pair] = AWAKE_S
+        lacking = self._lacking(pair, node)
         if lacking:
-            raise ViolationError(f"{node} is promoted, and lacks {len(lacking)} acknowledged writes")
+            raise ViolationError("stale data", f"{node} is promoted, and lacks {lacking} acknowledged writes")
 
     def mounted(self, node: str, target: str) -> None:
         """Invariant 1."""
         for other, site in self.sites.items():
             mounted = f"filesystem:{target}" in site.resources.on
-            if other != node and mounted and other not in self._woken:
-                raise ViolationError(f"{node} mounts {target} while it is mounted on {other}")
+            if other != node and mounted and not self._excused(other):
+                raise ViolationError("mounted twice", f"{node} mounts {target} while it is mounted on {other}")
 
     def acknowledge(self, pair: str, node: str, write: int) -> None:
         """Invariant 3, for every Primary that a client could read from."""
-        self.acknowledged.add(write)
+        self.acknowledged.setdefault(pair, set()).add(write)
         for other in self._primaries(pair):
-            if other not in self._woken and write not in self.sites[other].pairs[pair].readable(other):
-                raise ViolationError(f"{node} acknowledged write {write}, which Primary {other} lacks")
+            if (other, pair) not in self._woken and not self._reads(pair, other, write):
+                text = f"{node} acknowledged write {write}, which Primary {other} lacks"
+                raise ViolationError("diverged", text)
 
     def began(self, node: str, step: Step) -> None:
         """Invariants 6 and 7."""
@@ -65,55 +72,68 @@ class Judge:
             return
         process = self.sites[node].process
         if self.maintenance and process is not None and process.core.quorate:
-            raise ViolationError(f"{node} begins {step} although maintenance is set")
+            raise ViolationError("maintenance", f"{node} begins {step} although maintenance is set")
         if isinstance(step, Start) and node in self.standby:
-            raise ViolationError(f"{node} begins {step} although it is in standby")
+            raise ViolationError("standby", f"{node} begins {step} although it is in standby")
         if isinstance(step, Start):
             self._alone(node, step.group)
         if self.untouchable:
-            raise ViolationError(f"{node} begins {step}, and only a supervisor was restarted")
+            raise ViolationError("untouched", f"{node} begins {step}, and only a supervisor was restarted")
 
     def _alone(self, node: str, group: str) -> None:
         """Invariant 1, before anything is started: nothing of the group is up or starts elsewhere."""
         for other, site in self.sites.items():
-            if other == node or not site.machine.running or other in self._woken or self._slept(other):
+            if other == node or not site.machine.running or self._excused(other) or self._slept(other):
                 continue
-            states = site.resources.states(site.cluster.group(group))
             starts = site.process is not None and site.process.core.starts(group)
-            if starts or any(state != "stopped" for state in states):
-                raise ViolationError(f"{node} starts {group} while {other} {'starts it' if starts else 'has it'}")
+            if starts or site.resources.any_up(group):
+                what = "starts it" if starts else "has it"
+                raise ViolationError("started twice", f"{node} starts {group} while {other} {what}")
+
+    def _excused(self, node: str) -> bool:
+        """It woke up as a second Primary and has not noticed yet."""
+        return any(name == node for name, _pair in self._woken)
 
     def _slept(self, node: str) -> bool:
         """It stood still a short while ago, so the others may have believed it dead."""
         machine = self.sites[node].machine
-        return machine.now() - machine.resumed_at <= self.sites[node].cluster.safety_wait_s
+        return machine.clock.now - machine.resumed_at <= self.sites[node].cluster.safety_wait_s
 
     def look(self, pair: str, seconds: float) -> None:
         """Called every ``seconds``: a machine that woke up as a second Primary must not stay one."""
         primaries = self._primaries(pair)
-        for node in list(self._woken):
+        if len(primaries) < 2 and not self._woken:
+            return
+        for node, which in list(self._woken):
+            if which != pair:
+                continue
             if node not in primaries or len(primaries) == 1:
-                del self._woken[node]
+                del self._woken[node, pair]
             elif self.sites[node].machine.running:
-                self._woken[node] -= seconds
-                if self._woken[node] <= 0:
-                    raise ViolationError(f"{node} is still Primary of {pair} {AWAKE_S:.0f} s after waking up")
-        clear = [n for n in primaries if n not in self._woken]
+                self._woken[node, pair] -= seconds
+                if self._woken[node, pair] <= 0:
+                    text = f"{node} is still Primary of {pair} {AWAKE_S:.0f} s after waking up"
+                    raise ViolationError("two Primaries", text)
+        clear = [n for n in primaries if (n, pair) not in self._woken]
         if len(clear) > 1:
-            raise ViolationError(f"{' and '.join(clear)} are Primary of {pair} at once")
+            raise ViolationError("two Primaries", f"{' and '.join(clear)} are Primary of {pair} at once")
 
     def intact(self, pair: str) -> None:
         """Every acknowledged write is on the disk that is Primary now."""
         for node in self._primaries(pair):
-            lacking = self.acknowledged - self.sites[node].pairs[pair].readable(node)
-            if lacking and node not in self._woken:
-                raise ViolationError(f"Primary {node} lacks {len(lacking)} acknowledged writes")
+            lacking = self._lacking(pair, node)
+            if lacking and (node, pair) not in self._woken:
+                raise ViolationError("lost writes", f"Primary {node} lacks {lacking} acknowledged writes")
+
+    def _lacking(self, pair: str, node: str) -> int:
+        acknowledged = self.acknowledged.get(pair, set())
+        return len(acknowledged - self.pairs[pair].readable(node))
+
+    def _reads(self, pair: str, node: str, write: int) -> bool:
+        disks = self.pairs[pair]
+        # A read that gets an error tells nobody anything wrong.
+        return write in disks.readable(node) or not disks.has_data(node)
 
     def _primaries(self, pair: str) -> list[str]:
-        return [
-            name
-            for name, site in self.sites.items()
-            if site.machine.powered
-            and name in site.pairs[pair].sides
-            and site.pairs[pair].sides[name].role == "Primary"
-        ]
+        disks = self.pairs[pair]
+        return [s.name for s in (disks.first, disks.second) if s.role == "Primary"]

@@ -29,6 +29,7 @@ class Machine:
         self.chance = chance
         self.powered = False
         self.paused = False
+        self.booted = False
         self.boots = 0
         self.record: Record = BLANK
         self.ring_seq = 0
@@ -37,9 +38,12 @@ class Machine:
         self.on_halt: list[Action] = []
         self.on_pause: list[Action] = []
         self.resumed_at = float("-inf")
+        self._random = chance.random
         self._lost_s = 0.0
+        self._slept_s = 0.0
         self._paused_at = 0.0
-        self._waiting: list[tuple[float, int, Action]] = []
+        self._sleeps = False
+        self._waiting: list[tuple[float, Action]] = []
         self._watchdog_due: float | None = None
 
     @property
@@ -51,27 +55,28 @@ class Machine:
         return f"{self.name}-{self.boots}"
 
     def now(self) -> float:
-        """The machine's own clock: it stands still while the machine is paused."""
+        """CLOCK_BOOTTIME: stands still while the whole machine is paused, but not while it sleeps."""
+        return self._awake_s() + self._slept_s
+
+    def _awake_s(self) -> float:
         stands_still = self.clock.now - self._paused_at if self.paused else 0.0
         return self.clock.now - self._lost_s - stands_still
 
     def soon(self, least: float, most: float, action: Action) -> None:
-        self.after(self.chance.uniform(least, most), action)
+        self.after(least + (most - least) * self._random(), action)
 
     def after(self, delay: float, action: Action) -> None:
-        """Have ``action`` done after ``delay`` seconds of this machine's time, unless it goes down first."""
-        self._arm(self.now() + delay, self.boots, action)
-
-    def _arm(self, due: float, boot: int, action: Action) -> None:
-        self.clock.after(max(0.0, due - self.now()), partial(self._fire, due, boot, action))
-
-    def _fire(self, due: float, boot: int, action: Action) -> None:
-        if boot != self.boots or not self.powered:
-            return
+        """Have ``action`` done after ``delay`` seconds that the machine is awake, unless it goes down first."""
         if self.paused:
-            self._waiting.append((due, boot, action))
-        elif self.now() < due - 1e-9:
-            self._arm(due, boot, action)
+            self._waiting.append((delay, action))
+        else:
+            self.clock.after_on(self, delay, self._lost_s, action)
+
+    def run(self, action: Action, lost_s: float) -> None:
+        if self.paused:
+            self._waiting.append((self.clock.now - self._paused_at + self._lost_s - lost_s, action))
+        elif self._lost_s != lost_s:
+            self.clock.after_on(self, self._lost_s - lost_s, self._lost_s, action)
         else:
             self.guard(action)
 
@@ -92,6 +97,7 @@ class Machine:
         self.soon(*BOOT_S, self._booted)
 
     def _booted(self) -> None:
+        self.booted = True
         self.story.tell(self.name, "has booted")
         for action in self.on_boot:
             action()
@@ -100,7 +106,7 @@ class Machine:
         if not self.powered:
             return
         self.story.tell(self.name, why)
-        self.powered = False
+        self.powered = self.booted = False
         self.boots += 1
         self._waiting.clear()
         self._watchdog_due = None
@@ -114,28 +120,32 @@ class Machine:
             self.power_off(why)
             self.power_on()
 
-    def pause(self) -> None:
+    def pause(self, *, sleeps: bool = False) -> None:
+        """``sleeps``: its CLOCK_BOOTTIME goes on meanwhile, as in a suspend; its timers never do."""
         if self.running:
-            self.story.tell(self.name, "is paused")
-            self.paused, self._paused_at = True, self.clock.now
+            self.story.tell(self.name, "falls asleep" if sleeps else "is paused")
+            self.paused, self._paused_at, self._sleeps = True, self.clock.now, sleeps
             for action in self.on_pause:
                 action()
 
     def resume(self) -> None:
         if not self.paused:
             return
-        self.story.tell(self.name, f"goes on after {self.clock.now - self._paused_at:.1f} s of pause")
+        self.story.tell(self.name, "goes on after {:.1f} s of pause", self.clock.now - self._paused_at)
         self._resume_clock()
         waiting, self._waiting = self._waiting, []
-        for due, boot, action in waiting:
-            self._arm(due, boot, action)
+        for delay, action in waiting:
+            self.after(delay, action)
         for action in self.on_pause:
             action()
 
     def _resume_clock(self) -> None:
-        self._lost_s += self.clock.now - self._paused_at
+        seconds = self.clock.now - self._paused_at
+        self._lost_s += seconds
+        if self._sleeps:
+            self._slept_s += seconds
         self.paused = False
-        self.resumed_at = self.now()
+        self.resumed_at = self.clock.now
 
     # Watchdog ---------------------------------------------------------------------------------
 
@@ -150,7 +160,7 @@ class Machine:
     def pet(self, seconds: float) -> None:
         """Arm the watchdog, or give it its full time again."""
         armed = self._watchdog_due is not None
-        self._watchdog_due = self.now() + seconds
+        self._watchdog_due = self._awake_s() + seconds
         if not armed:
             self.after(seconds, self._watchdog)
 
@@ -160,7 +170,7 @@ class Machine:
     def _watchdog(self) -> None:
         if self._watchdog_due is None:
             return
-        left = self._watchdog_due - self.now()
+        left = self._watchdog_due - self._awake_s()
         if left > 1e-9:
             self.after(left, self._watchdog)
         else:

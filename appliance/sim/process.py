@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from appliance.decide.messages import Message
 from appliance.decide.steps import Start, Step, Stop, lane
-from appliance.decide.view import Record
+from appliance.decide.view import Record, State
 from appliance.sim.machine import PowerCutError
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.world import Event
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # How often resources are looked at whether or not something told of a change.
 MONITOR_S = 10.0
+# Before a look that was in the way of a step is taken again.
+LOOK_AFTER_S = 0.2
+# How often a lost corosync is looked for.
+RECONNECT_S = 0.5
 
 
 class Process:
@@ -30,24 +34,37 @@ class Process:
         self.name = site.machine.name
         self.pid = pid
         self.ended = False
+        self._ring = 0
         self.core = Core(site.cluster, self.name, self.machine.boot_id, self.machine.record, self)
 
     def start(self) -> None:
-        """As service.py does it: look at everything, say ready, join."""
+        """As service.py does it: look at everything, say ready, join. Who cannot look ends, to be started again."""
+        resources = self.site.resources
+        if resources.blind:
+            self.after(0.0, 0.1, self.site.process_failed)
+            return
         self.machine.arm(self.site.cluster.watchdog_s)
         for pair in self.site.pairs.values():
             self.drbd_changed(pair.name)
         for group in self.site.cluster.groups:
-            states = self.site.resources.states(group)
-            self.core.local.observed(group.name, states, count=False)
+            self.core.local.observed(group.name, resources.states(group.name), count=False)
         self.core.ready()
-        self.site.corosync.join(self.name, self)
+        self._connect()
         self.after(0.05, BEAT_S, self._tick)
         self.after(1.0, MONITOR_S, self._monitor)
 
+    def _connect(self) -> None:
+        """As supervisor/ring.py does it, again and again."""
+        if not self.site.corosync.join(self.name, self):
+            self.after(RECONNECT_S, RECONNECT_S, self._connect)
+
     def after(self, least: float, most: float, action: Callable[[], None]) -> None:
         """Do ``action`` unless this process has ended by then."""
-        self.machine.soon(least, most, lambda: None if self.ended else action())
+        self.machine.soon(least, most, partial(self._unless_ended, action))
+
+    def _unless_ended(self, action: Callable[[], None]) -> None:
+        if not self.ended:
+            action()
 
     def _tick(self) -> None:
         self.after(BEAT_S, BEAT_S, self._tick)
@@ -58,9 +75,20 @@ class Process:
         self.look()
 
     def look(self) -> None:
-        """Observe all groups."""
+        """Observe all groups, each when no step of it is under way."""
         for group in self.site.cluster.groups:
-            self.core.on_states(group.name, self.site.resources.states(group))
+            self._look(group.name)
+
+    def _look(self, group: str) -> None:
+        if self.core.works_on(group):
+            self.after(LOOK_AFTER_S, LOOK_AFTER_S, partial(self._look, group))
+        else:
+            self.core.on_states(group, self._states(group) or self.core.local.states(group))
+
+    def _states(self, group: str) -> tuple[State, ...] | None:
+        """None: they cannot be looked at."""
+        resources = self.site.resources
+        return None if group in resources.blind else resources.states(group)
 
     def drbd_changed(self, pair: str) -> None:
         if self.name in self.site.pairs[pair].sides:
@@ -73,6 +101,7 @@ class Process:
     # Listener ---------------------------------------------------------------------------------------
 
     def members(self, ring: int, processes: tuple[tuple[str, int], ...], nodes: tuple[str, ...]) -> None:
+        self._ring = ring
         self.core.on_members(ring, processes, nodes)
 
     def message(self, sender: str, message: Message) -> None:
@@ -80,6 +109,12 @@ class Process:
 
     def quorum(self, quorate: bool) -> None:
         self.core.on_quorum(quorate)
+
+    def lost(self) -> None:
+        """corosync is gone, as in supervisor/ring.py."""
+        self.core.on_quorum(False)
+        self.core.on_members(self._ring, (), ())
+        self._connect()
 
     # World ------------------------------------------------------------------------------------------
 
@@ -99,16 +134,25 @@ class Process:
 
     def begin(self, step: Step) -> None:
         self.site.judge.began(self.name, step)
-        self.site.story.tell(self.name, f"begins {self._words(step)}")
+        if self.site.story.told:
+            self.site.story.tell(self.name, f"begins {self._words(step)}")
         self.site.resources.perform(step, partial(self._done, step))
 
     def _done(self, step: Step, error: str | None) -> None:
+        """As in service.py: what succeeded is known, and only a failure is worth a look at the whole group."""
         if self.ended:
             return
-        if error is not None:
+        if error is not None and self.site.story.told:
             self.site.story.tell(self.name, f"{self._words(step)} failed: {error}")
-        group = self.site.cluster.group(step.group) if isinstance(step, Start | Stop) else None
-        states = self.site.resources.states(group) if group else None
+        states: tuple[State, ...] | None = None
+        if isinstance(step, Start | Stop):
+            states = self._states(step.group) if error is not None else None
+            if states is None:
+                known = list(self.core.local.states(step.group))
+                known[step.index] = "started" if isinstance(step, Start) else "stopped"
+                if error is not None:
+                    known[step.index] = "failed"
+                states = tuple(known)
         self.core.on_step_done(step, error, states)
 
     def _words(self, step: Step) -> str:
@@ -127,7 +171,7 @@ class Process:
         self.site.fence_answered(drbd, code)
 
     def tell(self, event: Event) -> None:
-        self.site.story.tell(self.name, f"[{event.text}]")
+        self.site.story.tell(self.name, "[{}]", event.text)
 
     def finished(self) -> None:
         # Not from within Core: the loop ends once what is being handled has ended.

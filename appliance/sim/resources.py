@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
@@ -15,53 +14,87 @@ from appliance.sim.clock import Action
 from appliance.sim.disks import Done, Pair
 from appliance.sim.machine import Machine, wait_until
 
-Trouble = Literal["fails", "hangs"]
+# A step fails and nothing was done; or it was done all the same; or it leaves something broken behind; or it
+# never ends; or it is given up and yet done a while later.
+Trouble = Literal["fails", "half-way", "breaks", "hangs", "late"]
+TROUBLES: tuple[Trouble, ...] = ("fails", "half-way", "breaks", "hangs", "late")
 
 # Seconds that a step takes, least and most, by the kind of its resource; and when it is given up.
-TAKES_S: dict[type[Resource], tuple[float, float]] = {DrbdRole: (0.05, 0.4), Filesystem: (0.05, 0.5)}
-SERVICE_S = (0.5, 2.5)
+TAKES_S: dict[type[Resource], tuple[float, float]] = {
+    DrbdRole: (0.05, 0.4),
+    Filesystem: (0.05, 0.5),
+    Service: (0.5, 2.5),
+}
 OTHER_S = (0.01, 0.1)
 GIVE_UP_S = 10.0
+LATE_S = (0.5, 6.0)
 
 
-@dataclass
+class _Parts:
+    """A group's resources with what is asked of them again and again."""
+
+    def __init__(self, group: Group) -> None:
+        self.resources = tuple((r.id, r.drbd if isinstance(r, DrbdRole) else None) for r in group.resources)
+        self.needs = frozenset(r.id for r in group.resources if not isinstance(r, DrbdRole))
+        self.mounts = frozenset(r.id for r in group.resources if isinstance(r, Filesystem))
+        self.services = frozenset(r.id for r in group.resources if isinstance(r, Service))
+        self.drbd = group.drbd
+
+
 class Resources:
-    """``trouble`` makes starts or stops of a resource fail or hang until it is taken out again."""
+    """``on`` and ``broken`` hold resource ids; a broken file system is still mounted, a broken service is gone.
 
-    cluster: Cluster
-    machine: Machine
-    pairs: dict[str, Pair]
-    on: set[str] = field(default_factory=set)
-    broken: set[str] = field(default_factory=set)
-    trouble: dict[tuple[str, str], Trouble] = field(default_factory=dict)
-    mounted: Callable[[str, str], None] = lambda _node, _target: None
-    changed: Action = lambda: None
+    ``trouble``: how starts and stops of a resource go wrong until that is taken out again. ``blind``: groups that
+    cannot be looked at.
+    """
 
-    def __post_init__(self) -> None:
-        self.machine.on_halt.append(self._halt)
+    def __init__(
+        self, cluster: Cluster, machine: Machine, pairs: dict[str, Pair], mounted: Callable[[str, str], None]
+    ) -> None:
+        self.cluster = cluster
+        self.machine = machine
+        self.pairs = pairs
+        self.mounted = mounted
+        self.on: set[str] = set()
+        self.broken: set[str] = set()
+        self.trouble: dict[tuple[str, str], Trouble] = {}
+        self.blind: set[str] = set()
+        self.changed: Action = lambda: None
+        self._parts = {g.name: _Parts(g) for g in cluster.groups}
+        self._mine = {name: p.sides[machine.name] for name, p in pairs.items() if machine.name in p.sides}
+        machine.on_halt.append(self._halt)
 
     def _halt(self) -> None:
         self.on.clear()
         self.broken.clear()
 
-    def states(self, group: Group) -> tuple[State, ...]:
-        return tuple(self._state(r) for r in group.resources)
+    def states(self, group: str) -> tuple[State, ...]:
+        return tuple(self._state(id_, drbd) for id_, drbd in self._parts[group].resources)
 
-    def _state(self, resource: Resource) -> State:
-        if isinstance(resource, DrbdRole):
-            return "started" if self._primary(resource.drbd) else "stopped"
-        if resource.id in self.broken:
+    def _state(self, resource: str, drbd: str | None) -> State:
+        if drbd is not None:
+            return "started" if self._primary(drbd) else "stopped"
+        if resource in self.broken:
             return "failed"
-        return "started" if resource.id in self.on else "stopped"
+        return "started" if resource in self.on else "stopped"
+
+    def any_up(self, group: str) -> bool:
+        parts = self._parts[group]
+        return bool(parts.needs & self.on or parts.needs & self.broken) or any(map(self._primary, parts.drbd))
+
+    def all_up(self, group: str) -> bool:
+        parts = self._parts[group]
+        return parts.needs <= self.on and not (parts.needs & self.broken) and all(map(self._primary, parts.drbd))
 
     def _primary(self, drbd: str) -> bool:
-        side = self.pairs[drbd].sides.get(self.machine.name)
+        side = self._mine.get(drbd)
         return side is not None and side.role == "Primary"
 
     def fail(self, resource: Resource) -> None:
-        """A running service dies."""
+        """A running service dies, or a file system cannot be read any more."""
         if resource.id in self.on:
-            self.on.discard(resource.id)
+            if not isinstance(resource, Filesystem):
+                self.on.discard(resource.id)
             self.broken.add(resource.id)
             self.changed()
 
@@ -69,74 +102,84 @@ class Resources:
 
     def perform(self, step: Step, done: Done) -> None:
         """Carry out ``step`` and tell its error, or None, when it has ended."""
+        soon, me = self.machine.soon, self.machine.name
         match step:
-            case Up(drbd) | Connect(drbd):
-                self.machine.soon(0.1, 0.5, lambda: done(self.pairs[drbd].bring_up(self.machine.name)))
+            case Up(drbd):
+                soon(0.1, 0.5, lambda: done(self.pairs[drbd].bring_up(me)))
+            case Connect(drbd):
+                soon(0.1, 0.5, lambda: done(self.pairs[drbd].connect(me)))
             case Outdate(drbd):
-                self.machine.soon(0.05, 0.3, lambda: done(self.pairs[drbd].outdate(self.machine.name)))
+                soon(0.05, 0.3, lambda: done(self.pairs[drbd].outdate(me)))
             case SkipFirstSync(drbd):
-                self.machine.soon(0.1, 0.5, lambda: done(self.pairs[drbd].skip_first_sync(self.machine.name)))
+                soon(0.1, 0.5, lambda: done(self.pairs[drbd].skip_first_sync(me)))
             case Start() | Stop():
                 self._perform(step, done)
 
     def _perform(self, step: Start | Stop, done: Done) -> None:
         group = self.cluster.group(step.group)
         resource = group.resources[step.index]
-        verb = "start" if isinstance(step, Start) else "stop"
-        takes = TAKES_S.get(type(resource), SERVICE_S if isinstance(resource, Service) else OTHER_S)
-
-        def end() -> None:
-            if (verb, resource.id) in self.trouble:
-                done("it failed, as the scenario wants it")
-            elif isinstance(step, Start):
-                self._start(step, group, resource, done)
-            else:
-                done(self._stop(group, resource))
+        what = ("start" if isinstance(step, Start) else "stop", resource.id)
+        on_disk = isinstance(resource, Filesystem | Service)
 
         def ready() -> bool:
-            frozen = not isinstance(resource, DrbdRole) and self._frozen(group) and self._uses_disk(resource)
-            return self.trouble.get((verb, resource.id)) != "hangs" and not frozen
+            return self.trouble.get(what) != "hangs" and not (on_disk and self._frozen(group))
+
+        def end() -> None:
+            self._carry_out(step, group, resource, self.trouble.get(what), done)
 
         late = partial(done, f"no end within {GIVE_UP_S:.0f} s")
         wait = partial(wait_until, self.machine, ready, end, limit=GIVE_UP_S, otherwise=late)
-        self.machine.soon(*takes, wait)
+        self.machine.soon(*TAKES_S.get(type(resource), OTHER_S), wait)
 
-    @staticmethod
-    def _uses_disk(resource: Resource) -> bool:
-        return isinstance(resource, Filesystem | Service)
+    def _carry_out(
+        self, step: Start | Stop, group: Group, resource: Resource, trouble: Trouble | None, done: Done
+    ) -> None:
+        """One of DRBD fails as a whole or not at all: its command is one change of the kernel's state."""
+        do = self._start if isinstance(step, Start) else self._stop
+        drbd = isinstance(resource, DrbdRole)
+        if trouble is None or (drbd and trouble != "fails"):
+            do(step, group, resource, done)
+            return
+        if trouble == "half-way":
+            do(step, group, resource, lambda _error: None)
+        elif trouble == "breaks" and resource.id in self.on | self.broken:
+            self.fail(resource)
+        elif trouble == "late":
+            again = partial(do, step, group, resource, lambda _error: self.changed())
+            self.machine.soon(*LATE_S, again)
+        done("it failed, as the scenario wants it")
 
     def _frozen(self, group: Group) -> bool:
-        return any(self.pairs[d].sides[self.machine.name].frozen for d in group.drbd)
+        return any(self._mine[d].frozen for d in group.drbd)
 
-    def _start(self, step: Start, group: Group, resource: Resource, done: Done) -> None:
+    def _start(self, step: Start | Stop, group: Group, resource: Resource, done: Done) -> None:
         if isinstance(resource, DrbdRole):
-            self.pairs[resource.drbd].promote(self.machine.name, done, peer_dead=step.peer_down)
+            dead = isinstance(step, Start) and step.peer_down
+            self.pairs[resource.drbd].promote(self.machine.name, done, peer_dead=dead)
             return
         if isinstance(resource, Filesystem):
-            if not all(self._primary(d) for d in group.drbd):
+            if not all(map(self._primary, group.drbd)):
                 done("mount: wrong medium type")
                 return
+            if not all(self.pairs[d].has_data(self.machine.name) for d in group.drbd):
+                done("mount: can't read superblock")
+                return
             self.mounted(self.machine.name, resource.target)
-        elif isinstance(resource, Service) and not self._mounts(group) <= self.on:
+        elif isinstance(resource, Service) and not self._parts[group.name].mounts <= self.on:
             done("its data directory is not there")
             return
         self.broken.discard(resource.id)
         self.on.add(resource.id)
         done(None)
 
-    def _stop(self, group: Group, resource: Resource) -> str | None:
+    def _stop(self, _step: Start | Stop, group: Group, resource: Resource, done: Done) -> None:
+        parts = self._parts[group.name]
         if isinstance(resource, DrbdRole):
-            if self._mounts(group) & self.on:
-                return "State change failed: Device is held open by someone"
-            return self.pairs[resource.drbd].demote(self.machine.name)
-        if isinstance(resource, Filesystem) and any(
-            isinstance(r, Service) and r.id in self.on for r in group.resources
-        ):
-            return "target is busy"
-        self.on.discard(resource.id)
-        self.broken.discard(resource.id)
-        return None
-
-    @staticmethod
-    def _mounts(group: Group) -> set[str]:
-        return {r.id for r in group.resources if isinstance(r, Filesystem)}
+            busy = parts.mounts & self.on
+            done("Device is held open by someone" if busy else self.pairs[resource.drbd].demote(self.machine.name))
+        elif isinstance(resource, Filesystem) and parts.services & self.on:
+            done("target is busy")
+        else:
+            self.on.discard(resource.id)
+            self.broken.discard(resource.id)
+            done(None)

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from typing import Literal
 
-from appliance.config.model import Cluster
+from appliance.config.model import Cluster, Service
 from appliance.sim.clock import Story
 from appliance.sim.disks import Pair
 from appliance.sim.judge import Judge
@@ -42,7 +42,7 @@ class Site:
         self.corosync: Corosync = corosync
         self.judge: Judge = judge
         self.story: Story = machine.story
-        self.resources: Resources = Resources(cluster, machine, pairs, mounted=judge.mounted)
+        self.resources: Resources = Resources(cluster, machine, pairs, judge.mounted)
         self.resources.changed = self._changed
         self.process: Process | None = None
         self.cut: Literal["before", "after"] | None = None
@@ -55,7 +55,7 @@ class Site:
         self.machine.soon(*COROSYNC_STARTS_S, self._start_corosync)
 
     def _start_corosync(self) -> None:
-        self.corosync.start(self.machine.name)
+        self._restart_corosync()
         self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
 
     def _halted(self) -> None:
@@ -73,7 +73,7 @@ class Site:
     # The supervisor ---------------------------------------------------------------------------------
 
     def start_supervisor(self) -> None:
-        if self.process is None and self.machine.powered:
+        if self.process is None and self.machine.powered and self.machine.booted:
             self.story.tell(self.machine.name, "supervisor starts")
             self.process = Process(self, next(self._pids))
             self.process.start()
@@ -105,6 +105,30 @@ class Site:
         for drbd, handlers in self._handlers.items():
             for handler in handlers:
                 self._later(drbd, handler)
+
+    def process_failed(self) -> None:
+        """It has ended by itself before it took part; systemd starts it again."""
+        self.story.tell(self.machine.name, "supervisor cannot look at its resources, and ends")
+        self._end()
+        self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
+
+    def crash_corosync(self) -> None:
+        """systemd starts it again; the supervisor runs on meanwhile."""
+        if self.corosync.ring_of(self.machine.name):
+            self.story.tell(self.machine.name, "corosync crashes")
+            self.corosync.crash(self.machine.name)
+            self.machine.soon(*COROSYNC_STARTS_S, self._restart_corosync)
+
+    def _restart_corosync(self) -> None:
+        if not self.corosync.ring_of(self.machine.name):
+            self.corosync.start(self.machine.name)
+
+    def io_error(self, drbd: str) -> None:
+        """A database that cannot write ends."""
+        for group in self.cluster.groups:
+            for resource in group.resources if drbd in group.drbd else ():
+                if isinstance(resource, Service):
+                    self.resources.fail(resource)
 
     def take_cut(self) -> Literal["before", "after"] | None:
         """An armed power cut hits the next write of the record, once."""

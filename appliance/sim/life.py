@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A simulated cluster's life: it forms, goes through the rounds of its script, and has to heal after each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from appliance.decide.messages import SetMaintenance
+from appliance.sim import faults, repair
+from appliance.sim.cluster import SimCluster
+from appliance.sim.script import Act, Round, Script
+from appliance.sim.shapes import SHAPES, cluster_of
+
+ROUNDS = 3
+# Blank machines have to become a running pair within this time, in seconds.
+FORMED_S = 60.0
+# After a single fault: detection, the safety wait, a resync of an old Primary, and the start.
+SINGLE_S = 45.0
+# After everything was put right: booting, LONGEST_PAUSE_S before a failed step is tried again, three
+# stops that hang, the watchdog, the safety wait, and a resync.
+HEALED_S = 180.0
+
+IN_MAINTENANCE = ("kill_service", "kill_supervisor", "reset", "crash_corosync")
+IN_STANDBY = ("kill_service", "kill_supervisor", "reset", "pull_replication", "crash_corosync")
+
+
+def script_of(seed: int, rounds: int = ROUNDS, shape: str | None = None) -> Script:
+    """The life that ``seed`` stands for."""
+    # Not the random numbers of the simulation itself: with some of the faults left out those run differently.
+    chance = random.Random(f"script {seed}")  # noqa: S311
+    name = chance.choice(SHAPES) if shape is None else shape
+    return Script(name, seed, tuple(_round(chance, name) for _ in range(rounds)))
+
+
+def _round(chance: random.Random, shape: str) -> Round:
+    kind = chance.choice(("chaos", "chaos", "chaos", "single", "single", "unnoticed", "maintenance", "standby"))
+    wait = round(chance.uniform(0.0, 5.0), 2)
+    match kind:
+        case "chaos":
+            acts = [
+                _act(chance, shape, (*faults.FAULTS,), chance.choice((0.05, 0.5, 2.0, 6.0, 15.0)))
+                for _ in range(chance.randint(2, 6))
+            ]
+        case "single":
+            acts = [_act(chance, shape, tuple(faults.SURVIVABLE), 0.0)]
+        case "unnoticed":
+            acts = [_act(chance, shape, tuple(faults.UNNOTICED), 0.0)]
+        case "maintenance":
+            acts = [_act(chance, shape, IN_MAINTENANCE, 7.0) for _ in range(chance.randint(1, 3))]
+        case _:
+            acts = [_act(chance, shape, IN_STANDBY, 12.0) for _ in range(chance.randint(1, 3))]
+    return Round(kind, wait, tuple(acts))
+
+
+def _act(chance: random.Random, shape: str, choices: tuple[str, ...], after: float) -> Act:
+    cluster = cluster_of(shape)
+    name = chance.choice(choices)
+    # Most faults are of interest on the node that runs the group.
+    groups = [f"@{g.name}" for g in cluster.groups]
+    node = chance.choice((*(n.name for n in cluster.nodes), *groups, *groups))
+    return Act(name, node, faults.DRAWS[name](chance, cluster), round(after * chance.uniform(0.2, 1.5), 2))
+
+
+def live(sim: SimCluster, script: Script) -> None:
+    """Raises ViolationError when the cluster does what it must not."""
+    for machine in sim.machines.values():
+        machine.power_on()
+    sim.run_until(sim.healthy, FORMED_S, "blank machines become a running pair")
+    kinds: dict[str, Callable[[SimCluster, Round], None]] = {
+        "chaos": _chaos,
+        "single": _single,
+        "unnoticed": _unnoticed,
+        "maintenance": _maintenance,
+        "standby": _standby,
+    }
+    for each in script.rounds:
+        sim.run_for(each.wait)
+        kinds[each.kind](sim, each)
+        _recover(sim)
+
+
+def _hit(sim: SimCluster, act: Act) -> None:
+    node = act.node
+    if node.startswith("@"):
+        node = next(iter(sim.serving(node[1:])), sim.cluster.workers[0].name)
+    sim.story.tell("fault", "{} {} on {}", act.fault.replace("_", " "), act.values or "", node)
+    sim.machines[node].guard(lambda: faults.FAULTS[act.fault](sim, node, *act.values))
+    sim.run_for(act.after)
+
+
+def _chaos(sim: SimCluster, each: Round) -> None:
+    """Several faults, one on the heels of the other."""
+    for act in each.acts:
+        _hit(sim, act)
+
+
+def _single(sim: SimCluster, each: Round) -> None:
+    """Invariant 4: one fault, nobody puts it right, and yet the service runs on, or again."""
+    for act in each.acts:
+        _hit(sim, act)
+    sim.run_for(3.0)
+    sim.run_until(sim.served, SINGLE_S, "the service runs again after one fault")
+    for pair in sim.pairs:
+        sim.judge.intact(pair)
+
+
+def _unnoticed(sim: SimCluster, each: Round) -> None:
+    """Invariant 7: a restart of a supervisor touches no running service."""
+    sim.judge.untouchable = True
+    for act in each.acts:
+        _hit(sim, act)
+    sim.run_for(25.0)
+    sim.run_until(sim.healthy, 30.0, "the restarted supervisor takes part again")
+    sim.judge.untouchable = False
+
+
+def _maintenance(sim: SimCluster, each: Round) -> None:
+    """Invariant 6: whatever happens to services and supervisors, in maintenance nothing is touched."""
+    if not _set_maintenance(sim, True):
+        return
+    sim.run_until(lambda: sim.all_know(lambda r: r.maintenance), 10.0, "all know of the maintenance")
+    sim.judge.maintenance = True
+    for act in each.acts:
+        _hit(sim, act)
+    sim.run_for(20.0)
+    sim.judge.maintenance = False
+    sim.run_until(lambda: _set_maintenance(sim, False), 30.0, "there is quorum to end maintenance")
+
+
+def _set_maintenance(sim: SimCluster, on: bool) -> bool:
+    change = SetMaintenance("", on)
+    return any(faults.wish(sim, n, change, f"switches maintenance {'on' if on else 'off'}") for n in sim.sites)
+
+
+def _standby(sim: SimCluster, each: Round) -> None:
+    """Invariant 6: a node in standby runs nothing, whatever it or the others go through."""
+    group = sim.cluster.groups[0].name
+    (node,) = sim.serving(group)
+    faults.standby(sim, node)
+    sim.run_until(
+        lambda: sim.served() and not _runs(sim, node) and sim.all_know(lambda r: node in r.standby),
+        SINGLE_S,
+        "the service leaves a node in standby",
+    )
+    sim.judge.standby.add(node)
+    for act in each.acts:
+        _hit(sim, act)
+    sim.judge.standby.clear()
+
+
+def _runs(sim: SimCluster, node: str) -> bool:
+    return any(node in sim.holders(g.name) for g in sim.cluster.groups)
+
+
+def _recover(sim: SimCluster) -> None:
+    """Put right what is wrong; then all has to be as before, within the bound."""
+    repair.heal(sim)
+    sim.run_until(lambda: _healthy_by_and_by(sim), HEALED_S, "healthy after all was put right")
+    for pair in sim.pairs:
+        sim.judge.intact(pair)
+
+
+def _healthy_by_and_by(sim: SimCluster) -> bool:
+    """Wishes of the round before may come true late, so health is wished for until it is there."""
+    if sim.healthy():
+        return True
+    repair.attend(sim)
+    repair.wish_for_health(sim)
+    return False

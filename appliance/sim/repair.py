@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How a person puts a simulated cluster right again."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from appliance.decide.messages import Cleanup, SetMaintenance, SetStandby
+from appliance.sim.cluster import SimCluster
+from appliance.sim.site import Site
+
+
+def plug_all(sim: SimCluster, node: str) -> None:
+    for network in range(1, sim.network.networks + 1):
+        if (network, node) in sim.network.cut:
+            sim.plug(network, node, plugged=True)
+
+
+def heal(sim: SimCluster) -> None:
+    """Put everything right that a person can put right."""
+    sim.story.tell("person", "puts everything right")
+    sim.network.deaf.clear()
+    sim.network.slow.clear()
+    for name, site in sim.sites.items():
+        plug_all(sim, name)
+        site.spare()
+        site.resources.trouble.clear()
+        site.resources.blind.clear()
+        site.machine.resume()
+    sim.reachability_changed()
+    attend(sim)
+
+
+def attend(sim: SimCluster) -> None:
+    """Switch on what has ended since, and see to disks that are not in use."""
+    for site in sim.sites.values():
+        site.machine.power_on()
+        if site.process is None:
+            site.machine.after(2.5, partial(start_supervisor, site))
+    for pair in sim.pairs.values():
+        for node, side in pair.sides.items():
+            if side.machine.running and side.up and not side.attached:
+                pair.replace_disk(node, blank=False)
+                pair.attach(node)
+            elif side.dead and not side.up:
+                pair.replace_disk(node, blank=False)
+
+
+def wish_for_health(sim: SimCluster) -> bool:
+    """Ask for what `heal` cannot do without quorum; False while there is none."""
+    for site in sim.sites.values():
+        core = site.process.core if site.process is not None else None
+        if core is not None and core.view.adopted and core.view.quorate:
+            for node in core.view.record.standby:
+                core.wish(SetStandby("", node, False))
+            if core.view.record.maintenance:
+                core.wish(SetMaintenance("", False))
+            for group in sim.cluster.groups:
+                core.wish(Cleanup("", group.name))
+            return True
+    return False
+
+
+def start_supervisor(site: Site) -> None:
+    if site.machine.running and site.corosync.ring_of(site.machine.name):
+        site.start_supervisor()

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kinds of cluster that are simulated. A life's script names its shape."""
+
+from __future__ import annotations
+
+from functools import cache
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from appliance.config.model import Address, Cluster, Drbd, DrbdRole, Filesystem, Group, Node, Service
+
+NETWORKS = (IPv4Network("10.9.1.0/24"), IPv4Network("10.9.2.0/24"))
+SHAPES = ("lab", "two-groups")
+
+
+@cache
+def cluster_of(shape: str) -> Cluster:
+    """The configuration of a shape; the same object every time, as it never changes."""
+    groups, drbd = [_group("shop", "mysql", "alpha", 100)], [_drbd("shopdata", 0)]
+    if shape == "two-groups":
+        groups.append(_group("wiki", "wiki", "beta", 101))
+        drbd.append(_drbd("wikidata", 1))
+    return Cluster("shop", _nodes(), NETWORKS, tuple(drbd), tuple(groups))
+
+
+def _nodes() -> tuple[Node, ...]:
+    return tuple(
+        Node(name, i, tuple(IPv4Address(int(n[10 + i])) for n in NETWORKS), votes_only=name == "witness")
+        for i, name in enumerate(("alpha", "beta", "witness"), start=1)
+    )
+
+
+def _group(name: str, what: str, prefer: str, host: int) -> Group:
+    return Group(
+        name,
+        (
+            DrbdRole(f"{name}data"),
+            Filesystem(f"/srv/{what}", f"drbd:{name}data"),
+            Service("mariadb.service" if what == "mysql" else f"{what}.service", probe="mysql"),
+            Address(IPv4Interface(f"10.9.1.{host}/24"), link=1),
+        ),
+        prefer=prefer,
+    )
+
+
+def _drbd(name: str, minor: int) -> Drbd:
+    return Drbd(name, f"/dev/disk/by-id/virtio-{name}", link=2, minor=minor, port=7788 + minor)
