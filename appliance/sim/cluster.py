@@ -11,6 +11,7 @@ from itertools import count
 from appliance.config.model import Cluster
 from appliance.decide.view import Record
 from appliance.sim.clock import Clock, Story
+from appliance.sim.device import Device
 from appliance.sim.disks import Pair
 from appliance.sim.judge import Judge, ViolationError
 from appliance.sim.machine import Machine
@@ -49,6 +50,11 @@ class SimCluster:
             name: Site(self.cluster, machine, self.pairs, self.corosync, self.judge)
             for name, machine in self.machines.items()
         }
+        self.devices = {
+            n.name: Device(self.machines[n.name], n.fence[0].timeout_s) for n in self.cluster.nodes if n.fence
+        }
+        for site in self.sites.values():
+            site.resources.devices = self.devices
         self.judge.sites, self.judge.pairs = self.sites, self.pairs
         for pair in self.pairs.values():
             pair.asks = partial(self._ask_fence, pair.name)

@@ -93,6 +93,9 @@ class Connection:
         # A consistent disk is the source for an inconsistent one, whatever the identifiers say.
         if (first.disk == "Inconsistent") != (second.disk == "Inconsistent"):
             outcome = Meeting.TARGET if first.disk == "Inconsistent" else Meeting.SOURCE
+        if outcome is Meeting.SPLIT_BRAIN and first.discards != second.discards:
+            outcome = Meeting.TARGET if first.discards else Meeting.SOURCE
+        first.split = second.split = outcome is Meeting.SPLIT_BRAIN
         source, target = (second, first) if outcome is Meeting.TARGET else (first, second)
         if outcome is Meeting.SPLIT_BRAIN or (source.role == target.role == "Primary"):
             self._refuse(outcome.value if outcome is Meeting.SPLIT_BRAIN else "two primaries", first, second)
@@ -126,6 +129,7 @@ class Connection:
         session = next(self._sessions)
         for side in (source, target):
             side.session = session
+            side.discards = False
             side.meetings += 1
             if side.disk in ("Consistent", "Outdated"):
                 side.disk = "UpToDate"

@@ -49,6 +49,7 @@ class Pair(Connection):
             peer_role=self.peer(side).role if side.connected else "Unknown",
             suspended="fencing" if side.frozen else "no",
             fresh=side.attached and side.disk_md.current == 0,
+            split_brain=side.split,
         )
 
     # What drivers ask of the kernel ---------------------------------------------------------------
@@ -64,8 +65,10 @@ class Pair(Connection):
         self._settle(side)
         return error
 
-    def connect(self, node: str) -> str | None:
+    def connect(self, node: str, *, discard: bool = False) -> str | None:
+        """``discard``: --discard-my-data, which counts for the next meeting."""
         side = self.sides[node]
+        side.discards = discard
         if side.connection == "StandAlone":
             side.connection = "WFConnection"
         self._settle(side)
@@ -92,6 +95,16 @@ class Pair(Connection):
         else:
             side.peer_disk = peer_disk
             self._settle(side)
+        return None
+
+    def force(self, node: str) -> str | None:
+        """`primary --force` and back again: this disk counts as UpToDate from now on."""
+        side = self.sides[node]
+        if not side.attached or side.connected:
+            return "State change failed"
+        side.disk = "UpToDate"
+        side.disk_md.new_generation(next(self._generations))
+        self._settle(side)
         return None
 
     def outdate(self, node: str) -> str | None:

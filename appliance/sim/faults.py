@@ -11,9 +11,10 @@ import random
 from collections.abc import Callable
 
 from appliance.config.model import Cluster, Filesystem, Service
-from appliance.decide.messages import SetMaintenance, SetStandby, Switchover
+from appliance.decide.messages import Fenced, SetMaintenance, SetStandby, Switchover
 from appliance.errors import InputError
 from appliance.sim.cluster import SimCluster
+from appliance.sim.device import MOODS
 from appliance.sim.repair import plug_all, start_supervisor
 from appliance.sim.resources import TROUBLES
 from appliance.sim.script import Value
@@ -109,6 +110,23 @@ def shut_down(sim: SimCluster, node: str) -> None:
 def _switch_off(sim: SimCluster, node: str, boots: int) -> None:
     if sim.machines[node].boots == boots:
         sim.machines[node].power_off("is switched off, as its shutdown took too long")
+
+
+@_fault(_one_of(*MOODS))
+def break_device(sim: SimCluster, node: str, mood: str) -> None:
+    """What should switch ``node`` off does not, or too late, or says so wrongly."""
+    if node in sim.devices:
+        sim.story.tell(node, "its fence device {} from now on", mood)
+        sim.devices[node].mood = next(m for m in MOODS if m == mood)
+
+
+@_fault()
+def confirm(sim: SimCluster, node: str) -> None:
+    """A person looks whether ``node`` is off and says so."""
+    for other, site in sim.sites.items():
+        if other != node and not sim.machines[node].powered and site.process is not None and site.machine.running:
+            sim.story.tell("person", "says on {} that {} is off", other, node)
+            site.process.core.wish(Fenced("", node, by_hand=True))
 
 
 # Networks -------------------------------------------------------------------------------------------

@@ -80,6 +80,12 @@ class Judge:
         if self.untouchable:
             raise ViolationError("untouched", f"{node} begins {step}, and only a supervisor was restarted")
 
+    @staticmethod
+    def shots(number: int) -> None:
+        """Invariant 5, after a single fault."""
+        if number > 2:
+            raise ViolationError("fencing loop", f"nodes were switched off {number} times after one fault")
+
     def _alone(self, node: str, group: str) -> None:
         """Invariant 1, before anything is started: nothing of the group is up or starts elsewhere."""
         for other, site in self.sites.items():

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from appliance.decide.messages import Cleanup, SetMaintenance, SetStandby
+from appliance.decide.messages import Cleanup, Discard, SetMaintenance, SetStandby
 from appliance.sim.cluster import SimCluster
+from appliance.sim.disks import Pair
 from appliance.sim.site import Site
+from appliance.supervisor.core import Core
 
 
 def plug_all(sim: SimCluster, node: str) -> None:
@@ -21,6 +23,8 @@ def heal(sim: SimCluster) -> None:
     sim.story.tell("person", "puts everything right")
     sim.network.deaf.clear()
     sim.network.slow.clear()
+    for device in sim.devices.values():
+        device.mood = "works"
     for name, site in sim.sites.items():
         plug_all(sim, name)
         site.spare()
@@ -55,10 +59,20 @@ def wish_for_health(sim: SimCluster) -> bool:
                 core.wish(SetStandby("", node, False))
             if core.view.record.maintenance:
                 core.wish(SetMaintenance("", False))
+            for pair in sim.pairs.values():
+                _settle_split_brain(core, pair)
             for group in sim.cluster.groups:
                 core.wish(Cleanup("", group.name))
             return True
     return False
+
+
+def _settle_split_brain(core: Core, pair: Pair) -> None:
+    """A person gives up the copy that the cluster does not count on."""
+    current = core.view.record.current.get(pair.name, ())
+    for node, side in pair.sides.items():
+        if side.split and current and node not in current and pair.name not in core.view.record.discard:
+            core.wish(Discard("", pair.name, node))
 
 
 def start_supervisor(site: Site) -> None:

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal
 
 from appliance.config.model import Cluster, DrbdRole, Filesystem, Group, Resource, Service
-from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, Fence, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
 from appliance.sim.clock import Action
+from appliance.sim.device import Device
 from appliance.sim.disks import Done, Pair
 from appliance.sim.machine import Machine, wait_until
 
@@ -59,6 +60,7 @@ class Resources:
         self.broken: set[str] = set()
         self.trouble: dict[tuple[str, str], Trouble] = {}
         self.blind: set[str] = set()
+        self.devices: Mapping[str, Device] = {}
         self.changed: Action = lambda: None
         self._parts = {g.name: _Parts(g) for g in cluster.groups}
         self._mine = {name: p.sides[machine.name] for name, p in pairs.items() if machine.name in p.sides}
@@ -106,14 +108,24 @@ class Resources:
         match step:
             case Up(drbd):
                 soon(0.1, 0.5, lambda: done(self.pairs[drbd].bring_up(me)))
-            case Connect(drbd):
-                soon(0.1, 0.5, lambda: done(self.pairs[drbd].connect(me)))
+            case Connect(drbd, discard):
+                soon(0.1, 0.5, lambda: done(self.pairs[drbd].connect(me, discard=discard)))
+            case ForceUpToDate(drbd):
+                soon(0.1, 0.5, lambda: done(self.pairs[drbd].force(me)))
+            case Fence(node):
+                self.devices[node].off(self.machine, partial(self._fenced, node, done))
             case Outdate(drbd):
                 soon(0.05, 0.3, lambda: done(self.pairs[drbd].outdate(me)))
             case SkipFirstSync(drbd):
                 soon(0.1, 0.5, lambda: done(self.pairs[drbd].skip_first_sync(me)))
             case Start() | Stop():
                 self._perform(step, done)
+
+    def _fenced(self, node: str, done: Done, error: str | None) -> None:
+        """As supervisor/fences.py does it: what was switched off is switched on again."""
+        done(error)
+        if error is None and self.cluster.fence_then == "on":
+            self.devices[node].on(self.machine)
 
     def _perform(self, step: Start | Stop, done: Done) -> None:
         group = self.cluster.group(step.group)

@@ -98,6 +98,7 @@ class _Seat:
     listener: Listener | None = None
     inbox: deque[Action] = field(default_factory=deque)
     quorate: bool = False
+    met_all: bool = False
     crossing: bool = False
 
 
@@ -377,9 +378,11 @@ class Corosync:
             seat.crossing = False
 
     def _recount(self, nodes: tuple[str, ...]) -> None:
-        """votequorum: a majority of all nodes."""
-        quorate = 2 * len(nodes) > len(self.cluster.nodes)
+        """votequorum: a majority of all; with two_node one node is enough once it has met the other."""
+        total = len(self.cluster.nodes)
         for seat in (self.seats[n] for n in nodes):
+            seat.met_all = seat.met_all or len(nodes) == total
+            quorate = seat.met_all if self.cluster.two_node else 2 * len(nodes) > total
             if quorate != seat.quorate:
                 seat.quorate = quorate
                 self._tell_quorum(seat)

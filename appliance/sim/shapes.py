@@ -6,27 +6,44 @@ from __future__ import annotations
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from appliance.config.model import Address, Cluster, Drbd, DrbdRole, Filesystem, Group, Node, Service
+from appliance.config.model import (
+    Address,
+    Cluster,
+    Drbd,
+    DrbdRole,
+    FenceDevice,
+    Fencing,
+    Filesystem,
+    Group,
+    Node,
+    Service,
+)
 
 NETWORKS = (IPv4Network("10.9.1.0/24"), IPv4Network("10.9.2.0/24"))
-SHAPES = ("lab", "two-groups")
+SHAPES = ("lab", "two-groups", "devices", "two-nodes", "by-hand")
+# In which of them one fault needs a person: two nodes with neither a witness nor a device.
+BY_HAND = ("by-hand",)
 
 
 @cache
 def cluster_of(shape: str) -> Cluster:
     """The configuration of a shape; the same object every time, as it never changes."""
     groups, drbd = [_group("shop", "mysql", "alpha", 100)], [_drbd("shopdata", 0)]
-    if shape == "two-groups":
+    if shape in ("two-groups", "two-nodes"):
         groups.append(_group("wiki", "wiki", "beta", 101))
         drbd.append(_drbd("wikidata", 1))
-    return Cluster("shop", _nodes(), NETWORKS, tuple(drbd), tuple(groups))
+    devices = shape in ("devices", "two-nodes")
+    names = ("alpha", "beta") if shape in ("two-nodes", "by-hand") else ("alpha", "beta", "witness")
+    fencing: Fencing = "devices" if devices else "manual" if shape in BY_HAND else "watchdog"
+    nodes = tuple(_node(name, i, fenced=devices) for i, name in enumerate(names, start=1))
+    return Cluster("shop", nodes, NETWORKS, tuple(drbd), tuple(groups), fencing=fencing)
 
 
-def _nodes() -> tuple[Node, ...]:
-    return tuple(
-        Node(name, i, tuple(IPv4Address(int(n[10 + i])) for n in NETWORKS), votes_only=name == "witness")
-        for i, name in enumerate(("alpha", "beta", "witness"), start=1)
-    )
+def _node(name: str, number: int, *, fenced: bool) -> Node:
+    links = tuple(IPv4Address(int(n[10 + number])) for n in NETWORKS)
+    only = name == "witness"
+    fence = (FenceDevice("fence_ipmilan"),) if fenced and not only else ()
+    return Node(name, number, links, votes_only=only, fence=fence)
 
 
 def _group(name: str, what: str, prefer: str, host: int) -> Group:

@@ -42,6 +42,8 @@ class Side:
         self.session: int | None = None
         self.exposed = 0
         self.new_generation_due = False
+        self.split = False
+        self.discards = False
         self.meetings = 0
         self.in_flight: list[Write] = []
 
