@@ -27,8 +27,7 @@ def test_blank_machines_become_a_pair(newly_formed: Trial) -> None:
 
 
 def test_switchover_there_and_back(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
+    pair.begin(50)
     for target in ("beta", "alpha"):
         done = pair.lab["witness"].exec(["pairkeep", "switchover", "shop", target], timeout_s=120)
         assert f"shop runs on {target}" in done.stdout
@@ -38,9 +37,7 @@ def test_switchover_there_and_back(pair: Trial, survives: Check) -> None:
 
 
 def test_power_cut_of_the_active_machine(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(100)
-    lost = pair.active
+    lost, _ = pair.begin(100)
     lost.power_off()
     survivor = pair.wait_running(pair.other(lost).name)
     pair.wait_rows(50)
@@ -52,10 +49,7 @@ def test_power_cut_of_the_active_machine(pair: Trial, survives: Check) -> None:
 
 
 def test_power_cut_of_the_standby_and_its_return(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
-    standby = pair.other(active)
+    active, standby = pair.begin(50)
     standby.power_off()
     pair.wait_rows(100)
     assert pair.running_on() == active.name
@@ -66,9 +60,7 @@ def test_power_cut_of_the_standby_and_its_return(pair: Trial, survives: Check) -
 
 @pytest.mark.parametrize("first", ["alpha", "beta"])
 def test_both_lost_and_started_again(pair: Trial, survives: Check, first: str) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
+    active, _ = pair.begin(50)
     pair.lab["beta"].power_off()
     pair.lab["alpha"].power_off()
     one = pair.lab[first]
@@ -87,9 +79,7 @@ def test_both_lost_and_started_again(pair: Trial, survives: Check, first: str) -
 
 
 def test_panic_of_the_active_machine(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
+    active, _ = pair.begin(50)
     active.panic()
     pair.wait_running(pair.other(active).name)
     pair.wait_rows(50)
@@ -99,9 +89,7 @@ def test_panic_of_the_active_machine(pair: Trial, survives: Check) -> None:
 
 
 def test_mariadbd_killed_is_restarted_in_place(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
+    active, _ = pair.begin(50)
     active.kill_process("mariadbd")
     pair.wait_rows(50)
     assert pair.running_on() == active.name
@@ -109,9 +97,7 @@ def test_mariadbd_killed_is_restarted_in_place(pair: Trial, survives: Check) -> 
 
 
 def test_mariadbd_killed_again_and_again_moves(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(20)
-    active = pair.active
+    active, _ = pair.begin(20)
     for _ in range(3):
         active.kill_process("mariadbd")
         pair.wait_rows(20)
@@ -124,9 +110,7 @@ def test_mariadbd_killed_again_and_again_moves(pair: Trial, survives: Check) -> 
 
 
 def test_supervisor_killed_costs_nothing(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
+    active, _ = pair.begin(50)
     before = _main_pid(pair, "mariadb")
     supervisor = _main_pid(pair, "pairkeep")
     killed_at = time.time()
@@ -141,10 +125,7 @@ def test_supervisor_killed_costs_nothing(pair: Trial, survives: Check) -> None:
 
 
 def test_standby_outlasts_a_restart_of_its_supervisor(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(20)
-    active = pair.active
-    other = pair.other(active)
+    active, other = pair.begin(20)
     pair.lab["witness"].exec(["pairkeep", "standby", active.name])
     pair.wait_running(other.name)
     active.exec(["systemctl", "restart", "pairkeep.service"], timeout_s=120)
@@ -158,9 +139,7 @@ def test_standby_outlasts_a_restart_of_its_supervisor(pair: Trial, survives: Che
 
 
 def test_maintenance_outlasts_a_restart_and_nothing_is_touched(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(20)
-    active = pair.active
+    active, _ = pair.begin(20)
     pair.lab["witness"].exec(["pairkeep", "maintenance", "on"])
     active.exec(["systemctl", "restart", "pairkeep.service"], timeout_s=120)
     pair.wait("maintenance is on", lambda s: s["maintenance"])
@@ -175,10 +154,7 @@ def test_maintenance_outlasts_a_restart_and_nothing_is_touched(pair: Trial, surv
 
 
 def test_active_machine_loses_both_networks(pair: Trial, survives: Check, shop: Cluster) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
-    other = pair.other(active)
+    active, other = pair.begin(50)
     boot = active.exec(["cat", "/proc/sys/kernel/random/boot_id"]).stdout
     for network in (1, 2):
         active.unplug(network)
@@ -199,10 +175,7 @@ def test_active_machine_loses_both_networks(pair: Trial, survives: Check, shop: 
 
 
 def test_replication_network_alone_unplugged_and_plugged(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
-    active = pair.active
-    standby = pair.other(active)
+    active, standby = pair.begin(50)
     standby.unplug(2)
     pair.wait("the copy is known to be out of date", lambda s: s["drbd"][0]["current"] == [active.name])
     pair.wait_rows(100)
@@ -214,8 +187,7 @@ def test_replication_network_alone_unplugged_and_plugged(pair: Trial, survives: 
 
 
 def test_verify_finds_a_block_changed_underneath_and_repairs_it(pair: Trial, survives: Check) -> None:
-    pair.start()
-    pair.wait_rows(50)
+    pair.begin(50)
     standby = pair.other(pair.active)
     # In the middle of the disk, behind DRBD's back.
     garbage = ["dd", "if=/dev/urandom", "of=/dev/disk/by-id/virtio-data", "bs=4096", "count=1", "seek=65536"]

@@ -7,7 +7,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from appliance.cli import fault, repeat
+from appliance.cli import fault, faults, repeat
 from appliance.cli.parsers import add_json, command, print_json
 from appliance.errors import InputError
 
@@ -52,6 +52,7 @@ def add(subparsers: Subparsers) -> None:
     restore = _action(actions, "restore", "put all machines back to a snapshot", run_restore)
     restore.add_argument("name", metavar="SNAPSHOT")
     repeat.add(actions)
+    faults.add(actions)
 
 
 def run_up(args: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from appliance.lab.collect import collect
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 from appliance.lab.pair import SERVICE_ADDRESS
+from appliance.lab.spec import Topology
 from appliance.lab.watch import WORKERS, RoleWatch
 from appliance.lab.writer import Acknowledged, read_log
 
@@ -70,12 +71,15 @@ class Trial:
         return json.loads(json.loads(answer)["data"][0])
 
     def status(self, machine: str | None = None) -> Status:
-        """The status as ``machine`` sees it; without one, as the first that answers does."""
+        """The status as ``machine`` sees it; without one, as the first that has quorum does, if any has."""
+        first: Status = {"groups": [], "nodes": [], "drbd": [], "quorate": False}
         for name in (machine,) if machine else ("witness", *WORKERS):
             with contextlib.suppress(PairkeepError):
                 answer: Status = self.ask(name, "Status")
-                return answer
-        return {"groups": [], "nodes": [], "drbd": [], "quorate": False}
+                if answer["quorate"] or machine:
+                    return answer
+                first = first if first["nodes"] else answer
+        return first
 
     def wait(
         self,
@@ -97,7 +101,7 @@ class Trial:
 
     def running_on(self, machine: str | None = None) -> str | None:
         """Where the group runs, wholly; None when it does not."""
-        return _running_on(self.status(machine))
+        return running_on(self.status(machine))
 
     @property
     def active(self) -> Machine:
@@ -114,10 +118,10 @@ class Trial:
         """Wait until the group runs (on ``node``); returns where."""
         status = self.wait(
             f"the group runs {f'on {node}' if node else ''}",
-            lambda s: (here := _running_on(s)) is not None and (node is None or here == node),
+            lambda s: (here := running_on(s)) is not None and (node is None or here == node),
             timeout_s=timeout_s,
         )
-        return str(_running_on(status))
+        return str(running_on(status))
 
     def wait_paired(self, *, timeout_s: float = PATIENCE_S) -> None:
         """Wait until both disks are UpToDate and connected, and on record as such."""
@@ -131,6 +135,23 @@ class Trial:
         goal = len(self.rows) + count
         self.lab.wait_for(f"{count} more rows", lambda: len(self.rows) >= goal, timeout_s=timeout_s, poll_s=0.1)
 
+    def pause_writer(self) -> None:
+        """Let the client stand still, its connection open."""
+        self._signal_writer(signal.SIGSTOP)
+
+    def resume_writer(self) -> None:
+        self._signal_writer(signal.SIGCONT)
+
+    def _signal_writer(self, number: signal.Signals) -> None:
+        if self._writer is None:
+            raise PairkeepError("there is no client")
+        self._writer.send_signal(number)
+
+    def order_switchover(self, node: str) -> None:
+        """Order the group to ``node``, by way of the witness, and wait for nothing."""
+        order = ["systemd-run", "--quiet", "--collect", "pairkeep", "switchover", "shop", node]
+        self.lab["witness"].exec(order, timeout_s=60)
+
     def stop_writer(self) -> None:
         if self._writer is not None:
             self._writer.send_signal(signal.SIGTERM)
@@ -141,6 +162,13 @@ class Trial:
         """Begin to watch the roles and to write."""
         self._watch.start()
         self.start_writer()
+
+    def begin(self, rows: int) -> tuple[Machine, Machine]:
+        """`start`, and wait for ``rows``; returns the active machine and the standby."""
+        self.start()
+        self.wait_rows(rows)
+        active = self.active
+        return active, self.other(active)
 
     def stop(self) -> None:
         """End the client and the watching."""
@@ -160,7 +188,16 @@ class Trial:
         return Verdict(len(rows), tuple(sorted(rows - held)), self._watch.both_primary_s(), disks)
 
 
-def _running_on(status: Status) -> str | None:
+def reason(status: Status) -> str:
+    """Why the group does not run and what speaks against each node, in the product's words."""
+    return "; ".join(
+        part
+        for group in status["groups"]
+        for part in (group["reason"], *(f"{node}: {why}" for node, why in group["nodes"].items()))
+    )
+
+
+def running_on(status: Status) -> str | None:
     return next((g["node"] for g in status["groups"] if g["state"] == "running"), None)
 
 
@@ -190,9 +227,12 @@ def waiting_for(lab: Lab) -> str | None:
 
 
 @contextlib.contextmanager
-def trial(name: str, progress: Progress) -> Iterator[Trial]:
-    """A restored pair of its own, taken down at the end. Nothing is written to it yet."""
-    with formed(name, topology.pair(progress), waiting_for, progress) as lab:
+def trial(name: str, progress: Progress, machines: Topology | None = None) -> Iterator[Trial]:
+    """A restored pair of its own (of ``machines``, or the plain one), taken down at the end.
+
+    Nothing is written to it yet.
+    """
+    with formed(name, machines or topology.pair(progress), waiting_for, progress) as lab:
         yield Trial(lab)
 
 
