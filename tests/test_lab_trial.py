@@ -6,11 +6,15 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
+from appliance.errors import PairkeepError
+from appliance.lab.lab import Lab
 from appliance.lab.outage import breakdown
 from appliance.lab.timeline import Mark, svg
+from appliance.lab.trial import Trial, reason
 from appliance.lab.watch import Sample, overlap_s, primary_intervals
 from appliance.lab.writer import Acknowledged, longest_outage, read_log
 
@@ -73,3 +77,35 @@ def test_the_picture_is_well_formed_and_escapes_what_it_is_told() -> None:
     texts = [element.text for element in ET.fromstring(text).iter() if element.tag.endswith("text")]
     assert "a < b" in texts
     assert "cut & gone" in texts
+
+
+class _Told(Trial):
+    """A trial whose machines say what ``said`` holds."""
+
+    said: ClassVar[dict[str, Any]] = {}
+
+    def ask(self, machine: str, method: str) -> Any:
+        assert method == "Status"
+        if machine not in self.said:
+            raise PairkeepError(f"{machine} is off")
+        return self.said[machine]
+
+
+def test_the_status_is_that_of_a_machine_with_quorum() -> None:
+    cut_off = {"quorate": False, "nodes": ["witness"]}
+    quorate = {"quorate": True, "nodes": ["beta"]}
+    pair = _Told(Lab("none"))
+    pair.said = {"witness": cut_off, "beta": quorate}
+    assert pair.status() == quorate
+    assert pair.status("witness") == cut_off
+    # Better one that has none than nothing.
+    pair.said = {"witness": cut_off}
+    assert pair.status() == cut_off
+    pair.said = {}
+    assert pair.status()["groups"] == []
+
+
+def test_a_refusal_is_told_with_all_that_speaks_against_each_node() -> None:
+    group = {"reason": "no node can run it", "nodes": {"alpha": "it is down", "beta": "it is in standby"}}
+    assert reason({"groups": [group]}) == "no node can run it; alpha: it is down; beta: it is in standby"
+    assert reason({"groups": []}) == ""
