@@ -24,7 +24,7 @@ def test_all_invariants_hold_whatever_fails(first: int) -> None:
         assert verdict.acknowledged > 0
 
 
-@pytest.mark.parametrize("path", REGRESSIONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", REGRESSIONS, ids=str)
 def test_what_went_wrong_once_goes_well_now(path: Path) -> None:
     verdict = run_script(script.load(path), told=True)
     assert verdict.violation is None, f"{verdict.script.text()}\n{verdict.story}"
