@@ -10,8 +10,6 @@ import pytest
 from appliance.cli.main import main, parser
 from appliance.cli.status import WIDTH, render
 
-FENCING: dict[str, Any] = {"devices": [], "problems": {}}
-
 
 def _side(**changes: Any) -> dict[str, Any]:
     side = {"role": "Secondary", "disk": "UpToDate", "connection": "Connected", "suspended": "no"}
@@ -26,16 +24,16 @@ def _status(**changes: Any) -> dict[str, Any]:
         "votes": {"present": 3, "total": 3},
         "maintenance": False,
         "nodes": [
-            {"name": "alpha", "state": "online", "detail": "", "votes_only": False, "fencing": FENCING},
+            {"name": "alpha", "state": "online", "detail": "", "votes_only": False, "warnings": []},
             {
                 "name": "beta",
                 "state": "offline",
                 "detail": "it has left the cluster and may still be running; its watchdog resets it soon",
                 "votes_only": False,
-                "fencing": {
-                    "devices": ["fence_ipmilan"],
-                    "problems": {"alpha": "fence_ipmilan: " + "no route " * 20},
-                },
+                "warnings": [
+                    "/srv/mysql is 97 % full",
+                    "the fence devices of alpha do not work: " + "no route " * 20,
+                ],
             },
         ],
         "groups": [

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from appliance.decide.messages import Beat, Exclude, Message, Persisted, Reported, SetMaintenance
-from appliance.decide.steps import Start, Step, Stop
+from appliance.decide.messages import Beat, Exclude, Fenced, Message, Persisted, Reported, SetMaintenance
+from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
@@ -222,3 +222,18 @@ def test_a_supervisor_that_has_said_goodbye_does_not_arm_the_watchdog_again() ->
     core.on_message("alpha", Beat(desk.time))
     core.on_tick()
     assert desk.pets == 0
+
+
+def test_a_warning_is_told_once_and_taken_back_once() -> None:
+    core, desk = running()
+    for text in ("the disk is not there", "the disk is not there", "", ""):
+        core.on_warning("disk:shopdata", text)
+    told = [m.report.warnings for m in desk.sent if isinstance(m, Reported)]
+    assert told == [("the disk is not there",), ()]
+
+
+def test_a_fencing_that_is_wanted_no_more_is_not_done() -> None:
+    core, desk = running()
+    assert not core.wants(Fence("beta"))
+    core.on_step_dropped(Fence("beta"))
+    assert not any(isinstance(m, Fenced) for m in desk.sent)

@@ -10,7 +10,15 @@ import pytest
 
 from appliance.drivers.base import DriverError
 from appliance.drivers.blank import is_blank
-from appliance.drivers.filesystem import FilesystemDriver, Mount, maps_device, mkfs_argv, parse_mountinfo
+from appliance.drivers.filesystem import (
+    FULL_PERCENT,
+    FilesystemDriver,
+    Mount,
+    fullness,
+    maps_device,
+    mkfs_argv,
+    parse_mountinfo,
+)
 from appliance.drivers.watchdog import Watchdog
 
 MOUNTINFO = """\
@@ -83,3 +91,9 @@ def test_a_device_that_is_no_watchdog_is_refused(tmp_path: Path) -> None:
     watchdog = Watchdog(timeout_s=10, keep=lambda _handle: None, path=fake)
     with pytest.raises(DriverError, match="cannot be armed"):
         watchdog.pet()
+
+
+def test_a_file_system_warns_when_little_is_left() -> None:
+    assert fullness("/srv/mysql", FULL_PERCENT - 1, 101 - FULL_PERCENT) == ""
+    assert fullness("/srv/mysql", 97, 3) == "/srv/mysql is 97 % full"
+    assert fullness("/srv/mysql", 0, 0) == ""

@@ -76,8 +76,8 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
         role = "votes only" if node["votes_only"] else "worker"
         detail = node["detail"] if node["state"] not in ("online", "standby") or node["detail"] else role
         yield from _wrapped(f"  {node['name']:<12} ", paint(node["state"], 10), 10, detail)
-        for other, problem in node["fencing"]["problems"].items():
-            yield from _wrapped(f"    fence device, from {other}: ", "", 0, problem)
+        for warning in node["warnings"]:
+            yield from _wrapped("    ! ", "", 0, warning)
     for group in status["groups"]:
         yield ""
         where = f"on {group['node']}" if group["node"] else ""

@@ -151,8 +151,7 @@ class Report:
     ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
     when they left, were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one
     saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
-    off; ``fence_problems``: whose devices did not answer when they were last asked. ``serial`` tells a node's own
-    reports apart.
+    off; ``warnings``: what people should know of the node. ``serial`` tells a node's own reports apart.
     """
 
     node: str
@@ -167,7 +166,7 @@ class Report:
     down: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
     fence_troubles: Mapping[str, FenceTrouble] = field(default_factory=dict)
-    fence_problems: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     serial: int = 0
 
 

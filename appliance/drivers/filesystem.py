@@ -20,6 +20,8 @@ POLL_S = 0.1
 # How long those who hold a filesystem have to let go: first when asked, then when killed.
 ASKED_S = 3.0
 KILLED_S = 5.0
+# A file system is worth a warning from here on, in percent of what an ordinary user may fill.
+FULL_PERCENT = 90
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,12 @@ def parse_mountinfo(text: str) -> list[Mount]:
 
 def _unescaped(word: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), word)
+
+
+def fullness(target: str, used: int, free: int) -> str:
+    """A warning in words when little is left; empty otherwise. Both numbers are blocks."""
+    percent = 100 * used // max(used + free, 1)
+    return f"{target} is {percent} % full" if percent >= FULL_PERCENT else ""
 
 
 def mkfs_argv(device: str, fstype: str) -> tuple[str, ...]:

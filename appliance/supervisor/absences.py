@@ -14,8 +14,7 @@ from appliance.decide.view import ClusterView, FenceTrouble
 class Absences:
     """As node ``me`` sees it. ``now`` gives monotonic seconds.
 
-    ``fence_troubles``: whom this node failed to switch off in the present membership. ``fence_problems``: whose
-    devices did not answer when they were last asked.
+    ``fence_troubles``: whom this node failed to switch off in the present membership.
     """
 
     cluster: Cluster
@@ -23,7 +22,6 @@ class Absences:
     now: Callable[[], float]
     _since: dict[str, float] = field(default_factory=dict)
     fence_troubles: dict[str, FenceTrouble] = field(default_factory=dict)
-    fence_problems: dict[str, str] = field(default_factory=dict)
     # Said farewell, or were switched off.
     _gone: set[str] = field(default_factory=set)
     _seen: set[str] = field(default_factory=set)
@@ -87,13 +85,6 @@ class Absences:
     def fence_failed(self, node: str, error: str) -> None:
         had = self.fence_troubles.get(node)
         self.fence_troubles[node] = FenceTrouble(1 + (had.tries if had else 0), error)
-
-    def fence_checked(self, node: str, problem: str) -> bool:
-        """Remember what is wrong with the fence devices of ``node``; whether that is news."""
-        had = self.fence_problems.pop(node, "")
-        if problem:
-            self.fence_problems[node] = problem
-        return had != problem
 
     def _is_down(self, node: str) -> bool:
         return node in self._gone or (self.cluster.silence_means_down and self._is_silent_long(node))

@@ -63,6 +63,7 @@ class Core:
         self._running: dict[str, Step] = {}
         self.exclusions = Exclusions(cluster, me, self.local, world)
         self._requests = Requests(cluster, me, world)
+        self._warnings: dict[str, str] = {}
         self.absences = Absences(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
@@ -159,6 +160,15 @@ class Core:
                 self.on_states(group.name, states)
         self._flush()
 
+    def wants(self, step: Step) -> bool:
+        """``step`` is what this node should do now."""
+        return step in self.decision.steps.get(self.me, ())
+
+    def on_step_dropped(self, step: Step) -> None:
+        """``step`` was not begun, as it was wanted no more."""
+        self._running.pop(lane(step), None)
+        self._flush()
+
     def on_step_done(self, step: Step, error: str | None, states: Sequence[State] | None = None) -> None:
         """``step`` has ended; ``states`` is what its group looks like now."""
         self._running.pop(lane(step), None)
@@ -186,11 +196,13 @@ class Core:
                 self.world.tell(Event("failed", text, {"drbd": step.drbd}))
         self._flush()
 
-    def on_fence_checked(self, node: str, problem: str) -> None:
-        """``problem``: what is wrong with the fence devices of ``node``, empty when they answer."""
-        if self.absences.fence_checked(node, problem):
-            text = f"the fence devices of {node} " + (f"do not work: {problem}" if problem else "work again")
-            self.world.tell(Event("fencing", text, {"node": node}))
+    def on_warning(self, key: str, text: str) -> None:
+        """``text`` says what people should know of ``key``; empty when all is well with it (again)."""
+        had = self._warnings.pop(key, "")
+        if text:
+            self._warnings[key] = text
+        if text != had:
+            self.world.tell(Event("warning", text or f"no longer: {had}", {"about": key}))
             self._flush()
 
     def on_tick(self) -> None:
@@ -256,7 +268,7 @@ class Core:
             down=self.absences.down(),
             suspects=self.absences.suspects(),
             fence_troubles=dict(self.absences.fence_troubles),
-            fence_problems=dict(self.absences.fence_problems),
+            warnings=tuple(sorted(self._warnings.values())),
         )
 
     def _claimed(self) -> set[str]:

@@ -71,9 +71,11 @@ class Fences:
 
     def _check(self) -> bool:
         for node in self._fences:
-            self._lanes.put(lane(Fence(node)), partial(self._check_one, node))
+            # Not in the lane of the fencing itself, which would wait for a device that takes its time.
+            self._lanes.put(f"check-fence:{node}", partial(self._check_one, node))
         return True
 
     def _check_one(self, node: str) -> Callable[[], None]:
         problem = "; ".join(self._fences[node].check())
-        return lambda: self._core.on_fence_checked(node, problem)
+        text = f"the fence devices of {node} do not work: {problem}" if problem else ""
+        return lambda: self._core.on_warning(f"fence:{node}", text)

@@ -34,6 +34,7 @@ from appliance.supervisor import store
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
+from appliance.supervisor.health import Health
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
@@ -82,6 +83,7 @@ class SupervisorService:
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
         self.fences = Fences(cluster, self.executor, self.lanes, self.core)
+        self.health = Health(self._own, self.lanes, self.core)
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -98,6 +100,9 @@ class SupervisorService:
         began = self.now()
 
         def job() -> Callable[[], None]:
+            if isinstance(step, Fence) and not self.core.wants(step):
+                # It had to wait in its lane, and whom it was meant for may be back and in service.
+                return lambda: self.core.on_step_dropped(step)
             error: str | None = None
             try:
                 self.executor.do(step)
@@ -149,6 +154,7 @@ class SupervisorService:
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
         self.fences.start()
+        self.health.start()
         # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
         mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
         GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)

@@ -78,17 +78,9 @@ def _node(core: Core, name: str) -> Json:
         "state": state,
         "detail": detail,
         "votes_only": core.cluster.node(name).votes_only,
-        "fencing": _fencing(core, name),
+        "fence_devices": [device.agent for device in core.cluster.node(name).fence],
+        "warnings": list(report.warnings) if report else [],
         "boot_id": report.boot_id if report else None,
-    }
-
-
-def _fencing(core: Core, name: str) -> Json:
-    """How many devices can switch ``name`` off, and what each node says is wrong with them."""
-    reports = core.view.reports.items()
-    return {
-        "devices": [device.agent for device in core.cluster.node(name).fence],
-        "problems": {n: r.fence_problems[name] for n, r in reports if name in r.fence_problems},
     }
 
 
