@@ -270,6 +270,15 @@ def test_disks_that_never_met_are_not_used() -> None:
     assert reason == "shopdata has no data yet: both disks have to meet for the first time"
 
 
+def test_a_service_leaves_a_node_that_has_lost_its_gateway_while_the_other_has_not() -> None:
+    cut_off = report("alpha", UP, unreached=("10.9.1.1",))
+    assert decide(view(cut_off, report("beta"))).placements["shop"].reason == (
+        "moving to beta; alpha: it cannot reach 10.9.1.1, beta can"
+    )
+    both = view(cut_off, report("beta", unreached=("10.9.1.1",)))
+    assert decide(both).placements["shop"].node == "alpha"
+
+
 def test_a_service_leaves_a_node_whose_disk_has_failed() -> None:
     diskless = DrbdReport("Primary", "Diskless", "Connected", "UpToDate", "Secondary")
     seen = view(report("alpha", UP, drbd=diskless), report("beta"))

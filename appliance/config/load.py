@@ -105,7 +105,12 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
     cluster = raw["cluster"]
     networks = tuple(ip_network(text) for text in cluster["networks"])
     return Cluster(
-        **{**cluster, "networks": networks, "fencing": rules.fencing(raw)},
+        **{
+            **cluster,
+            "networks": networks,
+            "fencing": rules.fencing(raw),
+            "ping": tuple(ip_address(text) for text in cluster.get("ping", [])),
+        },
         nodes=tuple(
             Node(
                 name=name,

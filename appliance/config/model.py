@@ -157,6 +157,8 @@ class Cluster:
     supervisor's word the watchdog resets a node. ``networks``: one per heartbeat link, in order.
     ``fence_then``: whether a node that was switched off is switched on again. ``fence_delay_s``: of two nodes
     that have no witness and lost each other, the one without the service waits so long before it shoots.
+    ``ping``: what a node has to reach to be of use, such as the gateway; a group leaves one that reaches less of
+    it than the other.
     """
 
     name: str
@@ -169,6 +171,7 @@ class Cluster:
     fencing: Fencing = "watchdog"
     fence_then: Literal["on", "off"] = "on"
     fence_delay_s: float = 5.0
+    ping: tuple[IPAddress, ...] = ()
 
     def node(self, name: str) -> Node:
         return next(n for n in self.nodes if n.name == name)

@@ -27,6 +27,7 @@ def problems(raw: Raw) -> Iterator[Problem]:
     yield from _nodes(raw)
     yield from _fence(raw)
     yield from _links(raw)
+    yield from _ping(raw)
     yield from _drbd(raw)
     yield from _groups(raw)
     yield from _drbd_roles(raw)
@@ -150,6 +151,18 @@ def _links(raw: Raw) -> Iterator[Problem]:
             if address in seen:
                 yield path, f'found "{text}", expected an address that is not {seen[address]}'
             seen.setdefault(address, f"link {i + 1} of node {name}")
+
+
+def _ping(raw: Raw) -> Iterator[Problem]:
+    owners = {ip_address(a): name for name, n in raw.get("node", {}).items() for a in n.get("links", []) if a}
+    for i, text in enumerate(raw.get("cluster", {}).get("ping", [])):
+        if text is not None and ip_address(text) in owners:
+            owner = owners[ip_address(text)]
+            yield (
+                ("cluster", "ping", i),
+                f'found "{text}", expected an address outside the cluster, not one of node {owner}: it would '
+                "seem unreachable to the others whenever that node is down",
+            )
 
 
 def _is_reserved(address: IPAddress, net: IPNetwork) -> bool:

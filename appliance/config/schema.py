@@ -22,6 +22,8 @@ Check = Callable[[Any], Any]
 
 # corosync.conf(5): knet carries up to eight links.
 MOST_LINKS = 8
+# Each is asked every few seconds by every node.
+MOST_PINGED = 8
 # The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
 # RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once.
@@ -344,6 +346,11 @@ _CLUSTER_TOML = vol.Schema(
                     "fencing": _word("devices", "watchdog", "manual"),
                     "fence_then": _word("on", "off"),
                     "fence_delay_s": _number(0, 300, "seconds", whole=False),
+                    "ping": _array(
+                        "an array of addresses, such as the gateway's",
+                        _value("an address without a prefix length", _is_address),
+                        most=MOST_PINGED,
+                    ),
                 },
             ),
             "node": _tables(

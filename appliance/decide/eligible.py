@@ -36,7 +36,10 @@ def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
 
 
 def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
-    """What speaks for moving the group away from ``node``, if it can be moved: failures, or a lost disk."""
+    """What speaks for moving the group away from ``node``, if it can be moved.
+
+    A lost disk, failures, or a network that reaches less than the other node's.
+    """
     share = view.reports[node].groups[group.name]
     for drbd in group.drbd:
         if view.reports[node].drbd.get(drbd, DrbdReport()).works_on_peers_disk:
@@ -45,6 +48,16 @@ def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
         if count >= group.migration_threshold:
             times = "once" if count == 1 else f"{count} times"
             return f"{resource.id} has failed there {times}"
+    return _reaches_less(view, node)
+
+
+def _reaches_less(view: ClusterView, node: str) -> str | None:
+    mine = view.reports[node].unreached
+    for other in (n.name for n in view.cluster.workers if n.name != node and n.name in view.members):
+        theirs = view.reports[other].unreached
+        if len(theirs) < len(mine):
+            lost = " and ".join(address for address in mine if address not in theirs)
+            return f"it cannot reach {lost}, {other} can"
     return None
 
 

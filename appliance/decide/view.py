@@ -151,7 +151,8 @@ class Report:
     ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
     when they left, were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one
     saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
-    off; ``warnings``: what people should know of the node. ``serial`` tells a node's own reports apart.
+    off; ``unreached``: which of the addresses that it should reach do not answer it; ``warnings``: what people
+    should know of the node. ``serial`` tells a node's own reports apart.
     """
 
     node: str
@@ -166,6 +167,7 @@ class Report:
     down: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
     fence_troubles: Mapping[str, FenceTrouble] = field(default_factory=dict)
+    unreached: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     serial: int = 0
 

@@ -64,6 +64,7 @@ class Core:
         self.exclusions = Exclusions(cluster, me, self.local, world)
         self._requests = Requests(cluster, me, world)
         self._warnings: dict[str, str] = {}
+        self._unreached: tuple[str, ...] = ()
         self.absences = Absences(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
@@ -196,6 +197,13 @@ class Core:
                 self.world.tell(Event("failed", text, {"drbd": step.drbd}))
         self._flush()
 
+    def on_pinged(self, unreached: Sequence[str]) -> None:
+        """These of the addresses that the node should reach do not answer."""
+        if tuple(unreached) != self._unreached:
+            self._unreached = tuple(unreached)
+            text = f"no answer from {' and '.join(unreached)}" if unreached else ""
+            self.on_warning("ping", text)
+
     def on_warning(self, key: str, text: str) -> None:
         """``text`` says what people should know of ``key``; empty when all is well with it (again)."""
         had = self._warnings.pop(key, "")
@@ -268,6 +276,7 @@ class Core:
             down=self.absences.down(),
             suspects=self.absences.suspects(),
             fence_troubles=dict(self.absences.fence_troubles),
+            unreached=self._unreached,
             warnings=tuple(sorted(self._warnings.values())),
         )
 

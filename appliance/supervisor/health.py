@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What will hurt soon, noticed before it does: file systems that fill up, disks that vanish."""
+"""What will hurt soon, noticed before it does: file systems that fill up, disks that vanish, a lost gateway."""
 
 from __future__ import annotations
 
@@ -13,12 +13,19 @@ from gi.repository import GLib
 
 from appliance.config.model import Cluster, Filesystem
 from appliance.drivers.filesystem import fullness
+from appliance.drivers.ping import answered
 from appliance.supervisor.core import Core
 from appliance.supervisor.lanes import Lanes
 
 # How often file systems are looked at; also when the kernel's messages on disks are first listened to, so that
 # loading what is needed for that does not delay the start.
 LOOK_S = 10
+
+
+# How often the addresses are pinged that a node has to reach, and how often in a row an answer has to be missing:
+# one lost packet moves nothing.
+PING_S = 3
+MISSES = 3
 
 
 class Health:
@@ -32,6 +39,7 @@ class Health:
             for index, resource in enumerate(group.resources)
             if isinstance(resource, Filesystem)
         }
+        self._pinged = {str(address): 0 for address in cluster.ping}
         self._lanes = lanes
         self._core = core
 
@@ -41,6 +49,23 @@ class Health:
             GLib.timeout_add_seconds(LOOK_S, self._look)
         if self._disks:
             GLib.timeout_add_seconds(LOOK_S, self._listen)
+        if self._pinged and self._targets:
+            GLib.timeout_add_seconds(PING_S, self._ping)
+
+    def _ping(self) -> bool:
+        self._lanes.put("ping", self._ping_all)
+        return False
+
+    def _ping_all(self) -> Callable[[], None]:
+        answers = {address: answered(address) for address in self._pinged}
+
+        def then() -> None:
+            for address, came in answers.items():
+                self._pinged[address] = 0 if came else self._pinged[address] + 1
+            self._core.on_pinged([address for address, misses in self._pinged.items() if misses >= MISSES])
+            GLib.timeout_add_seconds(PING_S, self._ping)
+
+        return then
 
     def _look(self) -> bool:
         for (group, index), target in self._targets.items():
