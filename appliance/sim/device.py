@@ -20,7 +20,7 @@ ON_S = (1.0, 4.0)
 
 
 class Device:
-    """Of ``target``; whoever uses it does so by its own clock."""
+    """Of ``target``; whoever uses it does so by its own clock. ``shots``: how often that hit a running system."""
 
     def __init__(self, target: Machine, timeout_s: float) -> None:
         self.target = target
@@ -49,7 +49,7 @@ class Device:
         done(None)
 
     def _cut(self, shooter: Machine) -> None:
-        if self.target.powered:
+        if self.target.booted:
             self.shots += 1
         self.target.power_off(f"is switched off by {shooter.name}")
 

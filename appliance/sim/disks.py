@@ -80,6 +80,7 @@ class Pair(Connection):
         side = self.sides[node]
         peer = self.peer(side)
         primaries = side.role == "Primary" or (side.connected and peer.role == "Primary")
+        told = self._alive(side) and peer.peer_disk == "Diskless"
         if side.dead:
             return "attach: I/O error"
         if not side.up or side.attached:
@@ -87,10 +88,14 @@ class Pair(Connection):
         other = side.exposed and side.exposed != side.disk_md.current
         if primaries and other and not (side.connected and side.peer_disk == "UpToDate"):
             return "can only attach to data with the current identifier"
+        if side.connected and not told:
+            return "attach: no answer from the peer"
+        if side.role == "Primary" and not side.connected:
+            return "Refusing to be Primary while peer is not outdated"
         side.disk, peer_disk = side.disk_md.attached()
         side.crashed_primary = side.disk_md.primary
         self.story.tell(node, "{} attached as {}", self.name, side.disk)
-        if side.connected and self._alive(side):
+        if side.connected:
             self._meet(self.first, self.second, attaching=side)
         else:
             side.peer_disk = peer_disk
@@ -193,7 +198,6 @@ class Pair(Connection):
     def disk_fails(self, node: str) -> None:
         """The next I/O gets an error, so DRBD detaches; it goes on through the peer's disk, if it can."""
         side = self.sides[node]
-        peer = self.peer(side)
         side.dead = True
         if not side.attached:
             return
@@ -203,16 +207,24 @@ class Pair(Connection):
         side.exposed, side.disk = side.disk_md.current, "Diskless"
         for write in side.in_flight:
             write.here = False
-        together = side.connected and self._alive(side)
-        if together:
-            peer.peer_disk = "Diskless"
-            for each in (side, peer):
-                each.connection = "Connected"
-            self._expose(peer)
-            self._settle(peer)
-        if not together and not side.connected:
+        if side.session is None:
             self._fail_all(side)
+        else:
+            side.connection = "Connected"
+            self._tell_detached(side, side.session)
         self._settle(side)
+
+    def _tell_detached(self, side: Side, session: int) -> None:
+        """The peer gets to know when it reads its next packet, unless the connection is lost before."""
+        peer = self.peer(side)
+        if side.session != session or peer.session != session or side.attached:
+            return
+        if not self._alive(side):
+            side.machine.after(0.1, partial(self._tell_detached, side, session))
+            return
+        peer.peer_disk, peer.connection = "Diskless", "Connected"
+        self._expose(peer)
+        self._settle(peer)
 
     def replace_disk(self, node: str, *, blank: bool) -> None:
         """Put in a ``blank`` disk with fresh metadata, or the old one again with what it held."""

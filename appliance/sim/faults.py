@@ -254,6 +254,27 @@ def kill_service(sim: SimCluster, node: str) -> None:
     _fail(sim, node, Service)
 
 
+@_fault(_group, survivable=True)
+def sicken(sim: SimCluster, node: str, group: str) -> None:
+    """A service dies and cannot be started on this node any more; the other node is fine."""
+    for resource in sim.cluster.group(group).resources:
+        if isinstance(resource, Service):
+            resources = sim.sites[node].resources
+            resources.trouble["start", resource.id] = "fails"
+            sim.story.tell(node, "{} dies, and cannot be started here any more", resource.id)
+            resources.fail(resource)
+
+
+@_fault(_group, survivable=True)
+def jam(sim: SimCluster, node: str, group: str) -> None:
+    """Whoever runs the group is put in standby, and its service cannot be stopped."""
+    for here in sim.serving(group):
+        resource = next(r for r in sim.cluster.group(group).resources if isinstance(r, Service))
+        sim.sites[here].resources.trouble["stop", resource.id] = "fails"
+        sim.story.tell(here, "{} cannot be stopped any more", resource.id)
+        wish(sim, node, SetStandby("", here, True), f"puts {here} in standby")
+
+
 @_fault()
 def break_filesystem(sim: SimCluster, node: str) -> None:
     """A mounted file system cannot be read any more."""

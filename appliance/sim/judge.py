@@ -83,8 +83,14 @@ class Judge:
     @staticmethod
     def shots(number: int) -> None:
         """Invariant 5, after a single fault."""
-        if number > 2:
+        if number > 1:
             raise ViolationError("fencing loop", f"nodes were switched off {number} times after one fault")
+
+    @staticmethod
+    def planned(node: str, *, resets: int) -> None:
+        """Invariant 4: what is moved on purpose stops in order."""
+        if resets:
+            raise ViolationError("reset for nothing", f"{node} was reset although it only had to stop its groups")
 
     def _alone(self, node: str, group: str) -> None:
         """Invariant 1, before anything is started: nothing of the group is up or starts elsewhere."""

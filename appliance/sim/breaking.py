@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Breaks the code under test on purpose and puts it right again, to see whether the judge notices."""
+
+from __future__ import annotations
+import __future__
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+from appliance.errors import InputError
+from appliance.sim.life import ROUNDS
+from appliance.sim.run import run_one
+
+
+class Broken:
+    """What one mutant changes; all of it is undone when `breaking` ends."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+
+    def set(self, owner: object, name: str, value: object) -> None:
+        """Replace a name of a module or a class; a function everywhere it was imported to as well."""
+        had = getattr(owner, name)
+        places: list[object] = [owner]
+        if isinstance(owner, ModuleType) and callable(had):
+            loaded = [m for key, m in sys.modules.items() if key.startswith("appliance.")]
+            places = [m for m in loaded if m.__dict__.get(name) is had]
+        for place in places:
+            self._stack.enter_context(mock.patch.object(place, name, value))
+
+    def edit(self, owner: ModuleType | type, name: str, old: str, new: str) -> None:
+        """Replace ``old`` by ``new`` in the source of a function or a property."""
+        had: Any = inspect.getattr_static(owner, name)
+        function: Any = had.fget if isinstance(had, property) else had
+        source = textwrap.dedent(inspect.getsource(function))
+        if source.count(old) != 1:
+            raise InputError(
+                f"{name} has changed: it should say {old!r} once", hint="adapt appliance/sim/mutants.py"
+            )
+        flags = __future__.annotations.compiler_flag
+        made: dict[str, object] = {}
+        code = compile(source.replace(old, new), f"<{name}, broken>", "exec", flags=flags, dont_inherit=True)
+        exec(code, function.__globals__, made)  # noqa: S102
+        self.set(owner, name, made[name])
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``breaks`` makes the defect; its docstring says what it is. ``shape``: the one in which it shows."""
+
+    name: str
+    breaks: Callable[[Broken], None]
+    shape: str | None
+
+    @property
+    def what(self) -> str:
+        return " ".join((self.breaks.__doc__ or "").split())
+
+
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(shape: str | None = None) -> Callable[[Callable[[Broken], None]], Callable[[Broken], None]]:
+    def register(breaks: Callable[[Broken], None]) -> Callable[[Broken], None]:
+        MUTANTS[breaks.__name__] = Mutant(breaks.__name__, breaks, shape)
+        return breaks
+
+    return register
+
+
+@contextmanager
+def breaking(broken: Mutant) -> Iterator[None]:
+    with ExitStack() as stack:
+        broken.breaks(Broken(stack))
+        yield
+
+
+@dataclass(frozen=True)
+class Catch:
+    """``seed`` and ``rule``: where it was caught first; None when it survived. ``seeds`` were needed."""
+
+    name: str
+    seeds: int
+    seed: int | None
+    rule: str | None
+
+
+def hunt(name: str, seeds: Iterable[int], rounds: int = ROUNDS) -> Catch:
+    """Try ``seeds`` until one of them catches the mutant."""
+    tried = 0
+    broken = MUTANTS[name]
+    with breaking(broken):
+        for seed in seeds:
+            tried += 1
+            verdict = run_one(seed, rounds=rounds, shape=broken.shape)
+            if verdict.rule is not None:
+                return Catch(name, tried, seed, verdict.rule)
+    return Catch(name, tried, None, None)
