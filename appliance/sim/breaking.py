@@ -24,6 +24,7 @@ class Broken:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
+        self._sources: dict[tuple[object, str], str] = {}
 
     def set(self, owner: object, name: str, value: object) -> None:
         """Replace a name of a module or a class; a function everywhere it was imported to as well."""
@@ -39,14 +40,16 @@ class Broken:
         """Replace ``old`` by ``new`` in the source of a function or a property."""
         had: Any = inspect.getattr_static(owner, name)
         function: Any = had.fget if isinstance(had, property) else had
-        source = textwrap.dedent(inspect.getsource(function))
+        # What has been replaced already has no source of its own to look up.
+        source = self._sources.get((owner, name)) or textwrap.dedent(inspect.getsource(function))
         if source.count(old) != 1:
             raise InputError(
                 f"{name} has changed: it should say {old!r} once", hint="adapt appliance/sim/mutants.py"
             )
         flags = __future__.annotations.compiler_flag
         made: dict[str, object] = {}
-        code = compile(source.replace(old, new), f"<{name}, broken>", "exec", flags=flags, dont_inherit=True)
+        source = self._sources[owner, name] = source.replace(old, new)
+        code = compile(source, f"<{name}, broken>", "exec", flags=flags, dont_inherit=True)
         exec(code, function.__globals__, made)  # noqa: S102
         self.set(owner, name, made[name])
 

@@ -10,7 +10,7 @@ from itertools import count
 
 from appliance.config.model import Cluster
 from appliance.decide.view import Record
-from appliance.sim.clock import Clock, Story
+from appliance.sim.clock import Action, Clock, Story
 from appliance.sim.device import Device
 from appliance.sim.disks import Pair
 from appliance.sim.judge import Judge, ViolationError
@@ -67,6 +67,7 @@ class SimCluster:
         self._workers = tuple(n.name for n in self.cluster.workers)
         self._groups = tuple((g.name, tuple(self.pairs[d] for d in g.drbd)) for g in self.cluster.groups)
         self._writes = count(1)
+        self._healed = 0
         self.clock.after(0.0, self._pulse)
 
     def reachability_changed(self) -> None:
@@ -74,6 +75,17 @@ class SimCluster:
         self.corosync.changed()
         for pair in self.pairs.values():
             pair.reach()
+
+    def later(self, seconds: float, action: Action) -> None:
+        """Part of a fault: it does not happen any more once all has been put right."""
+        self.clock.after(seconds, partial(self._unless_healed, self._healed, action))
+
+    def _unless_healed(self, healed: int, action: Action) -> None:
+        if healed == self._healed:
+            action()
+
+    def healed(self) -> None:
+        self._healed += 1
 
     def plug(self, network: int, node: str, *, plugged: bool) -> None:
         (self.network.cut.discard if plugged else self.network.cut.add)((network, node))

@@ -246,19 +246,21 @@ class Pair(Connection):
         side.machine.soon(0.001, 0.004, partial(self._send, side, write))
 
     def _send(self, side: Side, write: Write) -> None:
+        """TCP sends again what got lost, as long as there is a connection."""
         peer = self.peer(side)
         if not side.connected:
             self._complete_all(side)
+        if write not in side.in_flight or not side.connected:
             return
         hears = peer.session == side.session and peer.up and peer.machine.running
-        if not (hears and self.network.reaches(self.link, side.name, peer.name)):
-            return
-        if peer.attached:
+        if hears and self.network.reaches(self.link, side.name, peer.name) and peer.attached:
             peer.disk_md.writes.add(write.number)
             write.there = True
-        if self.network.reaches(self.link, peer.name, side.name):
+        if hears and self.network.joins(self.link, side.name, peer.name):
             takes = (0.05, 0.4) if side.name in self.network.slow else (0.001, 0.004)
             side.machine.soon(*takes, partial(self._complete, side, write))
+        else:
+            side.machine.after(0.2, partial(self._send, side, write))
 
     def _complete(self, side: Side, write: Write) -> None:
         if side.frozen or write not in side.in_flight:

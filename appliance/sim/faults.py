@@ -78,7 +78,7 @@ def cut_while_writing(sim: SimCluster, node: str, when: str) -> None:
     """The power cut comes when the node writes the record: just before, or before it can tell of it."""
     site = sim.sites[node]
     site.cut = "before" if when == "before" else "after"
-    sim.clock.after(20.0, site.spare)
+    sim.later(20.0, site.spare)
 
 
 @_fault(
@@ -92,7 +92,7 @@ def pause(sim: SimCluster, node: str, seconds: float, how: str) -> None:
     """The whole machine stands still; when it ``sleeps``, its clock has leapt when it wakes up."""
     machine = sim.machines[node]
     machine.pause(sleeps=how == "sleeps")
-    sim.clock.after(seconds, machine.resume)
+    sim.later(seconds, machine.resume)
 
 
 @_fault(survivable=True)
@@ -152,7 +152,7 @@ def pull_all(sim: SimCluster, node: str) -> None:
 def blink(sim: SimCluster, node: str, seconds: float) -> None:
     """All cables of a node are out for a moment, about as long as it takes to be noticed."""
     pull_all(sim, node)
-    sim.clock.after(seconds, lambda: plug_all(sim, node))
+    sim.later(seconds, lambda: plug_all(sim, node))
 
 
 @_fault(
@@ -177,7 +177,7 @@ def flap(sim: SimCluster, _node: str, first: str, second: str) -> None:
     """Two workers hear each other one way only, and what is heard breaks the ring again before knet gives up."""
     deafen(sim, first, second, "all")
     for delay in (2.5, 4.0):
-        sim.clock.after(delay, lambda: sim.corosync.stumble(second))
+        sim.later(delay, lambda: sim.corosync.stumble(second))
 
 
 @_fault(_seconds(2.0, 30.0), survivable=True)
@@ -185,9 +185,9 @@ def slow_down(sim: SimCluster, node: str, seconds: float) -> None:
     """Messages of all kinds reach ``node`` late for a while, and now and then the token is lost."""
     sim.network.slow.add(node)
     sim.story.tell(node, "is reached slowly for {} s", seconds)
-    sim.clock.after(seconds, lambda: sim.network.slow.discard(node))
-    sim.clock.after(seconds * 0.4, lambda: sim.corosync.stumble(node))
-    sim.clock.after(seconds * 0.7, lambda: sim.corosync.stumble(node))
+    sim.later(seconds, lambda: sim.network.slow.discard(node))
+    sim.later(seconds * 0.4, lambda: sim.corosync.stumble(node))
+    sim.later(seconds * 0.7, lambda: sim.corosync.stumble(node))
 
 
 @_fault(survivable=True)
@@ -218,7 +218,7 @@ def fail_disk(sim: SimCluster, node: str, pair: str, spare: str, seconds: float)
     if node in sim.pairs[pair].sides and not sim.pairs[pair].sides[node].dead:
         sim.story.tell(node, "the disk of {} fails", pair)
         sim.pairs[pair].disk_fails(node)
-        sim.clock.after(seconds, lambda: _replace(sim, node, pair, blank=spare == "blank"))
+        sim.later(seconds, lambda: _replace(sim, node, pair, blank=spare == "blank"))
 
 
 def _replace(sim: SimCluster, node: str, pair: str, *, blank: bool) -> None:
@@ -246,7 +246,7 @@ def restart_supervisor(sim: SimCluster, node: str, seconds: float) -> None:
     if process is not None:
         sim.story.tell(node, "supervisor is stopped")
         process.core.stop(shutting_down=False)
-        sim.clock.after(seconds, lambda: start_supervisor(sim.sites[node]))
+        sim.later(seconds, lambda: start_supervisor(sim.sites[node]))
 
 
 @_fault(survivable=True)
@@ -308,7 +308,7 @@ def blind(sim: SimCluster, node: str, group: str, seconds: float) -> None:
     resources = sim.sites[node].resources
     sim.story.tell(node, "{} cannot be looked at for {} s", group, seconds)
     resources.blind.add(group)
-    sim.clock.after(seconds, lambda: resources.blind.discard(group))
+    sim.later(seconds, lambda: resources.blind.discard(group))
 
 
 # Operators ------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ def plug_all(sim: SimCluster, node: str) -> None:
 def heal(sim: SimCluster) -> None:
     """Put everything right that a person can put right."""
     sim.story.tell("person", "puts everything right")
+    sim.healed()
     sim.network.deaf.clear()
     sim.network.slow.clear()
     for device in sim.devices.values():

@@ -134,6 +134,8 @@ class Resources:
         on_disk = isinstance(resource, Filesystem | Service)
 
         def ready() -> bool:
+            if isinstance(resource, Filesystem) and isinstance(step, Stop) and self._written(group):
+                return False  # umount waits for them
             return self.trouble.get(what) != "hangs" and not (on_disk and self._frozen(group))
 
         def end() -> None:
@@ -160,6 +162,10 @@ class Resources:
             again = partial(do, step, group, resource, lambda _error: self.changed())
             self.machine.soon(*LATE_S, again)
         done("it failed, as the scenario wants it")
+
+    def _written(self, group: Group) -> bool:
+        """Writes are on their way."""
+        return any(self._mine[d].in_flight for d in group.drbd)
 
     def _frozen(self, group: Group) -> bool:
         return any(self._mine[d].frozen for d in group.drbd)
