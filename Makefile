@@ -11,7 +11,7 @@ RUNS ?= 10
 SEEDS ?= 5000
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup check unit sim lint demo test vm-test image bench-failover bench-build bench-idle repeat clean
+.PHONY: help setup check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +46,9 @@ unit: setup
 
 sim: setup ## simulated clusters that try to break the rules: make sim SEEDS=5000
 	$(PAIRKEEP) sim --seeds $(SEEDS) --jobs $(JOBS)
+
+mutants: setup ## break the decisions on purpose; each defect has to be noticed
+	$(PAIRKEEP) mutants --jobs $(JOBS)
 
 image: setup ## build the images of the demo
 	$(PAIRKEEP) image build database

@@ -30,6 +30,7 @@ COMMANDS = (
     "lab",
     "demo",
     "sim",
+    "mutants",
     "bench",
     "completion",
 )

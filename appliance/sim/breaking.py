@@ -5,11 +5,13 @@ from __future__ import annotations
 import __future__
 
 import inspect
+import multiprocessing
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -95,7 +97,7 @@ class Catch:
     rule: str | None
 
 
-def hunt(name: str, seeds: Iterable[int], rounds: int = ROUNDS) -> Catch:
+def hunt(name: str, seeds: range, rounds: int = ROUNDS) -> Catch:
     """Try ``seeds`` until one of them catches the mutant."""
     tried = 0
     broken = MUTANTS[name]
@@ -106,3 +108,13 @@ def hunt(name: str, seeds: Iterable[int], rounds: int = ROUNDS) -> Catch:
             if verdict.rule is not None:
                 return Catch(name, tried, seed, verdict.rule)
     return Catch(name, tried, None, None)
+
+
+def hunt_many(names: Sequence[str], seeds: range, *, jobs: int) -> Iterator[Catch]:
+    """In the order of ``names``, in ``jobs`` processes."""
+    one = partial(hunt, seeds=seeds)
+    if jobs == 1:
+        yield from map(one, names)
+        return
+    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+        yield from pool.imap(one, names)

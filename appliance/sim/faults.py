@@ -120,6 +120,13 @@ def break_device(sim: SimCluster, node: str, mood: str) -> None:
         sim.devices[node].mood = next(m for m in MOODS if m == mood)
 
 
+@_fault(_one_of(*MOODS))
+def cut_off_unfenced(sim: SimCluster, node: str, mood: str) -> None:
+    """The other wants to switch ``node`` off, and cannot."""
+    break_device(sim, node, mood)
+    pull_all(sim, node)
+
+
 @_fault()
 def confirm(sim: SimCluster, node: str) -> None:
     """A person looks whether ``node`` is off and says so."""
@@ -302,7 +309,7 @@ def trouble(sim: SimCluster, node: str, verb: str, resource: str, what: str) -> 
     sim.sites[node].resources.trouble[verb, resource] = next(t for t in TROUBLES if t == what)
 
 
-@_fault(lambda chance, cluster: (*_group(chance, cluster), round(chance.uniform(1.0, 25.0), 1)), survivable=True)
+@_fault(lambda chance, cluster: (*_group(chance, cluster), round(chance.uniform(1.0, 25.0), 1)), unnoticed=True)
 def blind(sim: SimCluster, node: str, group: str, seconds: float) -> None:
     """For a while the resources of a group cannot be looked at."""
     resources = sim.sites[node].resources

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from appliance.decide.steps import Start, Step, Stop
@@ -136,6 +136,17 @@ class Judge:
             lacking = self._lacking(pair, node)
             if lacking and (node, pair) not in self._woken:
                 raise ViolationError("lost writes", f"Primary {node} lacks {lacking} acknowledged writes")
+
+    def on_record(self, pair: str, current: Iterable[str]) -> None:
+        """Invariant 2, once a fault is over: whoever is on record as current has every acknowledged write.
+
+        Dead disks too, for they may come back with what they held.
+        """
+        for node in current:
+            lacking = len(self.acknowledged.get(pair, set()) - self.pairs[pair].sides[node].disk_md.writes)
+            if lacking:
+                text = f"{node} is on record as current, and its disk lacks {lacking} acknowledged writes"
+                raise ViolationError("wrong record", text)
 
     def _lacking(self, pair: str, node: str) -> int:
         acknowledged = self.acknowledged.get(pair, set())

@@ -62,9 +62,9 @@ def _round(chance: random.Random, shape: str) -> Round:
 def _of_use(shape: str) -> tuple[str, ...]:
     """All faults but those of what this cluster does not have; what is rarely asked is broken more often."""
     devices = any(n.fence for n in cluster_of(shape).nodes)
-    left_out = set() if devices else {"break_device"}
+    left_out = set() if devices else {"break_device", "cut_off_unfenced"}
     left_out |= set() if shape in BY_HAND else {"confirm"}
-    more = ("break_device", "break_device") if devices else ()
+    more = ("break_device", "cut_off_unfenced", "cut_off_unfenced") if devices else ()
     return (*(name for name in faults.FAULTS if name not in left_out), *more)
 
 
@@ -128,8 +128,7 @@ def _single(sim: SimCluster, each: Round) -> None:
         # Invariant 5: what is switched on again is not shot again.
         sim.run_for(QUIET_S)
         sim.judge.shots(sum(d.shots for d in sim.devices.values()) - shots)
-    for pair in sim.pairs:
-        sim.judge.intact(pair)
+    _sound(sim)
 
 
 def _jammed(sim: SimCluster) -> bool:
@@ -192,8 +191,15 @@ def _recover(sim: SimCluster) -> None:
     """Put right what is wrong; then all has to be as before, within the bound."""
     repair.heal(sim)
     sim.run_until(lambda: _healthy_by_and_by(sim), HEALED_S, "healthy after all was put right")
+    _sound(sim)
+
+
+def _sound(sim: SimCluster) -> None:
+    """No acknowledged write is lost, and what is on record is right."""
+    newest = max((m.record for m in sim.machines.values()), key=lambda record: record.stamp)
     for pair in sim.pairs:
         sim.judge.intact(pair)
+        sim.judge.on_record(pair, newest.current.get(pair, ()))
 
 
 def _healthy_by_and_by(sim: SimCluster) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from appliance.decide import eligible, fold, placement, steps
 from appliance.decide.messages import Exclude
 from appliance.decide.view import ClusterView, Stamp, State
-from appliance.sim.breaking import Broken, mutant
+from appliance.sim.breaking import MUTANTS, Broken, mutant
 from appliance.sim.connection import Connection
 from appliance.sim.device import Device
 from appliance.sim.machine import Machine
@@ -78,12 +78,6 @@ def never_shoots(broken: Broken) -> None:
     broken.set(Absences, "may_shoot", lambda _self, _node, **_active: False)
 
 
-@mutant("two-nodes")
-def both_shoot_at_once(broken: Broken) -> None:
-    """Two nodes that lost each other do not let the one with the service go first."""
-    broken.set(Absences, "may_shoot", lambda _self, _node, **_active: True)
-
-
 @mutant()
 def keeps_its_quorum(broken: Broken) -> None:
     """A node does not hear from corosync that it has lost quorum."""
@@ -123,19 +117,6 @@ def counts_one_copy_as_a_majority(broken: Broken) -> None:
 def lets_the_last_exclude_win(broken: Broken) -> None:
     """Who is not current any more can still exclude the other."""
     broken.set(fold, "_both_current", lambda record, drbd, _first, _second: drbd in record.current)
-
-
-@mutant()
-def ignores_the_record(broken: Broken) -> None:
-    """A copy that is on record as out of date may be promoted, if its own metadata does not object."""
-    broken.edit(eligible, "_stale", "    if node not in current:", "    if False:")
-
-
-@mutant()
-def hears_the_past(broken: Broken) -> None:
-    """Messages count in any membership, not only in the one they were sent in."""
-    broken.edit(fold, "fold", "if report.view_id != view.view_id:", "if False:")
-    broken.edit(fold, "fold", "message.view_id != view.view_id or ", "")
 
 
 # Who starts and stops what ----------------------------------------------------------------------------
@@ -274,9 +255,10 @@ def has_no_watchdog(broken: Broken) -> None:
 
 
 @mutant()
-def attaches_as_newest(broken: Broken) -> None:
-    """DRBD without fencing: after a crash a consistent disk counts as UpToDate (`fencing dont-care`)."""
+def takes_any_copy(broken: Broken) -> None:
+    """`fencing dont-care`, and neither the record nor the disk's state is asked: each of the three is a net."""
     broken.edit(Metadata, "attached", '"UpToDate" if self.peer_outdated else "Consistent"', '"UpToDate"')
+    broken.set(eligible, "_stale", lambda _view, _node, _drbd, _report: None)
 
 
 @mutant()
@@ -308,3 +290,6 @@ def decides_without_a_majority(broken: Broken) -> None:
     """Any partition counts as a majority, and corosync's word is not asked for."""
     broken.set(ClusterView, "quorate", property(lambda view: view.complete))
     broken.edit(Core, "on_quorum", "self.quorate = quorate", "self.quorate = True")
+
+
+__all__ = ["MUTANTS"]
