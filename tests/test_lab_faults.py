@@ -34,9 +34,9 @@ def test_whoever_refuses_the_service_says_why(fault: Any) -> None:
 
 
 def test_cases_are_chosen_by_name_and_moment() -> None:
-    assert [case.name for case in cases("power-cut-active", (Moment.RESYNC,))] == ["power-cut-active@resync"]
-    assert cases("bmc") == []
-    assert {case.fault.name for case in cases("bmc", fenced=True)} == {"bmc-slow", "bmcs-mute"}
+    assert [case.name for case in cases(["power-cut-active"], [Moment.RESYNC])] == ["power-cut-active@resync"]
+    assert cases(["bmc"]) == []
+    assert {case.fault.name for case in cases(["bmc", "nonsense"], fenced=True)} == {"bmc-slow", "bmcs-mute"}
     assert tuple(Moment) == cli.MOMENTS
 
 
@@ -72,6 +72,6 @@ def test_the_table_tells_what_went_wrong_below_it() -> None:
 
 
 def test_a_pattern_that_matches_nothing_is_refused() -> None:
-    args = SimpleNamespace(only="nonsense", moments=cli.MOMENTS, fenced=False, list=True, repeat=1, json=None)
+    args = SimpleNamespace(only=["nonsense"], moments=cli.MOMENTS, fenced=False, list=True, repeat=1, json=None)
     with pytest.raises(InputError, match="no case is of that kind"):
         cli.run(args)  # type: ignore[arg-type]

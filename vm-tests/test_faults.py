@@ -22,6 +22,6 @@ REPRESENTATIVE = (
 
 @pytest.mark.parametrize("name", REPRESENTATIVE)
 def test_a_fault_of_the_table(pair: Trial, name: str) -> None:
-    (case,) = cases(name)
+    (case,) = cases([name])
     result = suite.play(pair, case)
     assert result.wrong == "", result

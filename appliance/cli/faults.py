@@ -22,11 +22,16 @@ MOMENTS = ("idle", "writes", "resync", "switchover")
 def add(actions: Subparsers) -> None:
     parser = command(actions, "faults", "break a pair in every way of a table, and judge what comes of it")
     parser.add_argument("--list", action="store_true", help="show the table, and run nothing")
-    parser.add_argument("--only", metavar="PATTERN", default="", help="cases whose FAULT@MOMENT contains this")
+    parser.add_argument(
+        "--only", metavar="PATTERN", nargs="+", default=[""], help="cases whose FAULT@MOMENT contains one of these"
+    )
     parser.add_argument(
         "--moments", metavar="M", nargs="+", choices=MOMENTS, default=MOMENTS, help=", ".join(MOMENTS)
     )
     parser.add_argument("--repeat", metavar="N", type=int, default=1, help="run each case so often (1)")
+    parser.add_argument(
+        "--patience", metavar="X", type=float, default=1.0, help="on a busy machine: all times are X times longer"
+    )
     parser.add_argument("--fenced", action="store_true", help="on a pair with BMCs as fence devices; more cases")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there as well")
     parser.set_defaults(run=run)
@@ -38,16 +43,19 @@ def run(args: argparse.Namespace) -> int:
     from appliance.lab import suite
     from appliance.lab.faults import Moment, cases
 
-    chosen = cases(args.only, tuple(map(Moment, args.moments)), fenced=args.fenced or args.list)
+    chosen = cases(tuple(args.only), tuple(map(Moment, args.moments)), fenced=args.fenced or args.list)
     if not chosen:
         raise InputError("no case is of that kind", hint="pairkeep lab faults --list")
     if args.repeat < 1:
         raise InputError(f"--repeat: found {args.repeat}, expected at least 1")
+    if args.patience < 1:
+        raise InputError(f"--patience: found {args.patience:g}, expected at least 1")
     if args.list:
         for case in chosen:
             print(f"{case.name:<36} {case.expected:<20} {case.fault.summary}")
         return 0
-    results = suite.run(chosen, args.repeat, Progress(sys.stderr), fenced=args.fenced)
+    how = suite.How(repeat=args.repeat, fenced=args.fenced, patience=args.patience)
+    results = suite.run(chosen, how, Progress(sys.stderr))
     if args.json:
         args.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
     print(suite.table(results), end="")

@@ -8,7 +8,7 @@ after the fault is undone the service must run and both disks be UpToDate again 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -390,7 +390,10 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def cases(pattern: str = "", moments: tuple[Moment, ...] = tuple(Moment), *, fenced: bool = False) -> list[Case]:
-    """Those of the table whose name (FAULT@MOMENT) contains ``pattern``; with ``fenced`` those for BMCs too."""
+def cases(
+    patterns: Sequence[str], moments: Sequence[Moment] = tuple(Moment), *, fenced: bool = False
+) -> list[Case]:
+    """Those whose name (FAULT@MOMENT) contains one of ``patterns``; with ``fenced`` those for BMCs too."""
     found = [Case(fault, moment) for fault in FAULTS for moment in fault.expected if moment in moments]
-    return [case for case in found if pattern in case.name and (fenced or not case.fault.fenced)]
+    wanted = [case for case in found if any(pattern in case.name for pattern in patterns)]
+    return [case for case in wanted if fenced or not case.fault.fenced]

@@ -51,18 +51,24 @@ class Result:
     wrong: str = ""
 
 
-Judged = Callable[[Case, Result], None]
+@dataclass(frozen=True)
+class How:
+    """``fenced``: on a pair with BMCs. ``patience``: how many times longer than usual everything may take."""
+
+    repeat: int = 1
+    fenced: bool = False
+    patience: float = 1.0
 
 
-def run(chosen: Sequence[Case], repeat: int, progress: Progress, *, fenced: bool) -> list[Result]:
-    """Each case ``repeat`` times, each on a pair of its own. The table as far as it got is in `table_path`."""
-    machines = topology.TOPOLOGIES["fenced" if fenced else "pair"](progress)
+def run(chosen: Sequence[Case], how: How, progress: Progress) -> list[Result]:
+    """Each case so often, each on a pair of its own. The table as far as it got is in `table_path`."""
+    machines = topology.TOPOLOGIES["fenced" if how.fenced else "pair"](progress)
     results: list[Result] = []
-    for number in range(repeat):
+    for number in range(how.repeat):
         for case in chosen:
-            nth = f", run {number + 1} of {repeat}" if repeat > 1 else ""
+            nth = f", run {number + 1} of {how.repeat}" if how.repeat > 1 else ""
             with progress.phase(f"{case.name}{nth}: {case.fault.summary}"):
-                results.append(one(case, machines, progress))
+                results.append(one(case, machines, progress, how.patience))
             last = results[-1]
             outage = "" if last.outage_s is None else f", outage {last.outage_s:.1f} s"
             progress.note(f"  {last.found}{outage}{f'; WRONG: {last.wrong}' if last.wrong else ''}")
@@ -70,16 +76,16 @@ def run(chosen: Sequence[Case], repeat: int, progress: Progress, *, fenced: bool
     return results
 
 
-def one(case: Case, machines: Topology, progress: Progress) -> Result:
+def one(case: Case, machines: Topology, progress: Progress, patience: float) -> Result:
     """Run ``case`` once on a restored pair; what a failure leaves is in `evidence_folder`."""
     with trial(LAB, progress, machines) as pair:
-        result = play(pair, case)
+        result = play(pair, case, patience)
         if result.wrong:
             keep_evidence(pair, evidence_folder(case))
         return result
 
 
-def play(pair: Trial, case: Case) -> Result:
+def play(pair: Trial, case: Case, patience: float = 1.0) -> Result:
     """Let ``case`` happen to ``pair``. Raises nothing for what the pair does wrong: the result tells it."""
     active, standby = pair.begin(ROWS)
     scene = Scene(pair, active, standby)
@@ -91,7 +97,7 @@ def play(pair: Trial, case: Case) -> Result:
     if case.fault.lasts_s is not None:
         time.sleep(case.fault.lasts_s)
         _undo(scene, case)
-    found = _outcome(scene, case, struck_at)
+    found = _outcome(scene, case, struck_at, patience)
     rows = pair.rows
     steady = case.moment != Moment.IDLE and rows[-1].at > struck_at
     outage_s = longest_outage(rows, since=struck_at).seconds if steady and case.expected.serves else None
@@ -103,9 +109,9 @@ def play(pair: Trial, case: Case) -> Result:
     began = time.monotonic()
     repaired_s = None
     try:
-        pair.wait("the service runs and both disks are UpToDate", _whole, timeout_s=REPAIRED_S)
+        pair.wait("the service runs and both disks are UpToDate", _whole, timeout_s=REPAIRED_S * patience)
         repaired_s = round(time.monotonic() - began, 1)
-        pair.wait_rows(ROWS, timeout_s=60)
+        pair.wait_rows(ROWS, timeout_s=60 * patience)
         verdict = pair.finish()
     except PairkeepError as error:
         pair.stop()
@@ -153,15 +159,15 @@ def _whole(status: Status) -> bool:
     return running_on(status) is not None and paired(status)
 
 
-def _outcome(scene: Scene, case: Case, struck_at: float) -> str:
+def _outcome(scene: Scene, case: Case, struck_at: float, patience: float) -> str:
     """The expected outcome as soon as it is seen, or what is seen in the end, in words.
 
-    What does not move at all has to last for HOLD_S.
+    What does not move at all has to last for HOLD_S (times ``patience``, as all bounds).
     """
-    deadline = time.time() + case.fault.bound_s
+    deadline = time.time() + case.fault.bound_s * patience
     while True:
         status = scene.pair.status()
-        held = time.time() - struck_at > HOLD_S
+        held = time.time() - struck_at > HOLD_S * patience
         found = _seen(scene, case, status)
         moved = found == Outcome.MOVES
         if moved and case.expected == Outcome.RUNS:
