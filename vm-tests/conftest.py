@@ -46,6 +46,19 @@ def pair(request: pytest.FixtureRequest, machines: Topology, progress: Progress)
         yield from _judged(Trial(lab), request)
 
 
+@pytest.fixture(scope="session")
+def fenced_machines(progress: Progress) -> Topology:
+    return topology.fenced_pair(progress)
+
+
+@pytest.fixture
+def fenced(request: pytest.FixtureRequest, fenced_machines: Topology, progress: Progress) -> Iterator[Trial]:
+    """As `pair`, of machines with BMCs, by which they fence each other."""
+    Lab.open(LAB).down()
+    with formed(LAB, fenced_machines, waiting_for, progress) as lab:
+        yield from _judged(Trial(lab), request)
+
+
 @pytest.fixture
 def newly_formed(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
     """A pair that has just become one: blank machines, blank disks and answers are all it began with."""

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fencing for real: fence_ipmilan in the machines, a BMC for each of them outside."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from appliance.lab.bmc import log_file
+from appliance.lab.machine import Machine
+from appliance.lab.trial import Trial, events
+
+HEARTBEAT_NETWORKS = (1, 2)
+
+
+def test_after_a_power_cut_the_survivor_waits_for_the_device_and_not_for_the_watchdog(fenced: Trial) -> None:
+    lost, survivor = fenced.begin(100)
+    lost.power_off()
+    fenced.wait_running(survivor.name)
+    fenced.wait_rows(50)
+    happened = events(fenced, survivor.name)
+    left = next(e["at"] for e in happened if e["kind"] == "left" and e["node"] == lost.name)
+    off = next(e["at"] for e in happened if e["kind"] == "fenced" and e["node"] == lost.name)
+    began = next(
+        e["at"] for e in happened if e["kind"] == "step" and e["resource"].startswith("drbd") and e["at"] > left
+    )
+    assert left < off < began
+    # It was switched on again by the survivor, and takes part as one that has just booted.
+    fenced.wait_paired()
+    assert fenced.running_on() == survivor.name
+    _sound(fenced)
+
+
+def test_an_active_machine_that_is_cut_off_is_switched_off_and_shoots_nobody_when_it_is_back(fenced: Trial) -> None:
+    active, survivor = fenced.begin(50)
+    for network in HEARTBEAT_NETWORKS:
+        active.unplug(network)
+    fenced.wait_running(survivor.name)
+    assert "off" in _asked(fenced, active)
+    for network in HEARTBEAT_NETWORKS:
+        active.plug(network)
+    fenced.wait_paired()
+    fenced.wait_rows(50)
+    assert "off" not in _asked(fenced, survivor)
+    assert fenced.running_on() == survivor.name
+    _sound(fenced)
+
+
+def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(fenced: Trial) -> None:
+    lost, survivor = fenced.begin(50)
+    lost.mute_bmc()
+    lost.power_off()
+    fenced.wait_running(survivor.name)
+    fenced.wait_rows(50)
+    told = [e["text"] for e in events(fenced, survivor.name)]
+    assert not any(text.startswith(f"{lost.name} is off") for text in told)
+    _sound(fenced)
+
+
+def test_fencing_tried_on_purpose_moves_the_service(fenced: Trial) -> None:
+    active, other = fenced.begin(50)
+    refused = active.exec(["pairkeep", "fence", "test", active.name, "--yes"], check=False)
+    assert refused.returncode == 2
+    assert "does not switch itself off" in refused.stderr
+    done = other.exec(["pairkeep", "fence", "test", active.name, "--yes"], timeout_s=120)
+    assert done.stdout.strip() == f"{active.name} was switched off"
+    fenced.wait_running(other.name)
+    fenced.wait_rows(20)
+    fenced.wait_paired()
+    _sound(fenced)
+
+
+def _asked(trial: Trial, machine: Machine) -> list[str]:
+    """What the BMC of ``machine`` was asked since the pair was restored."""
+    log = trial.lab.folder / log_file(machine.name)
+    lines: list[dict[str, Any]] = (
+        [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    )
+    return [line["asked"] for line in lines]
+
+
+def _sound(trial: Trial) -> None:
+    verdict = trial.finish()
+    assert verdict.lost == ()
+    assert verdict.both_primary_s == 0
