@@ -140,11 +140,13 @@ class Judge:
     def on_record(self, pair: str, current: Iterable[str]) -> None:
         """Invariant 2, once a fault is over: whoever is on record as current has every acknowledged write.
 
-        Dead disks too, for they may come back with what they held.
+        Dead disks too, for they may come back with what they held; but not the target of a resync, which says of
+        itself that it is inconsistent.
         """
         for node in current:
-            lacking = len(self.acknowledged.get(pair, set()) - self.pairs[pair].sides[node].disk_md.writes)
-            if lacking:
+            disk = self.pairs[pair].sides[node].disk_md
+            lacking = len(self.acknowledged.get(pair, set()) - disk.writes)
+            if lacking and disk.consistent:
                 text = f"{node} is on record as current, and its disk lacks {lacking} acknowledged writes"
                 raise ViolationError("wrong record", text)
 
