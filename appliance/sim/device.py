@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from appliance.sim.clock import Action
 from appliance.sim.machine import Machine
 
 # It works; refuses; gives no answer; says that it did and did not; or does it after the agent was given up.
@@ -20,7 +21,7 @@ ON_S = (1.0, 4.0)
 
 
 class Device:
-    """Of ``target``; whoever uses it does so by its own clock. ``shots``: how often that hit a running system."""
+    """Of ``target``; whoever uses it does so by its own clock. ``shots``: how often that was not off already."""
 
     def __init__(self, target: Machine, timeout_s: float) -> None:
         self.target = target
@@ -49,12 +50,16 @@ class Device:
         done(None)
 
     def _cut(self, shooter: Machine) -> None:
-        if self.target.booted:
+        if self.target.powered:
             self.shots += 1
         self.target.power_off(f"is switched off by {shooter.name}")
 
     def _check(self, done: Callable[[str | None], None]) -> None:
         done("its status still says on" if self.target.powered else None)
 
-    def on(self, shooter: Machine) -> None:
-        shooter.soon(*ON_S, self.target.power_on)
+    def on(self, shooter: Machine, done: Action) -> None:
+        def end() -> None:
+            self.target.power_on()
+            done()
+
+        shooter.soon(*ON_S, end)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from appliance.decide.messages import Message
-from appliance.decide.steps import Start, Step, Stop, lane
+from appliance.decide.steps import Fence, Start, Step, Stop, lane
 from appliance.decide.view import Record, State
 from appliance.sim.machine import PowerCutError
 from appliance.supervisor.core import BEAT_S, Core
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MONITOR_S = 10.0
 # Before a look that was in the way of a step is taken again.
 LOOK_AFTER_S = 0.2
+# How often a step looks whether its lane is free.
+LANE_S = 0.1
 # How often a lost corosync is looked for.
 RECONNECT_S = 0.5
 
@@ -136,7 +138,19 @@ class Process:
         self.site.judge.began(self.name, step)
         if self.site.story.told:
             self.site.story.tell(self.name, f"begins {self._words(step)}")
-        self.site.resources.perform(step, partial(self._done, step))
+        if isinstance(step, Fence):
+            self._fence(step)
+        else:
+            self.site.resources.perform(step, partial(self._done, step))
+
+    def _fence(self, step: Fence) -> None:
+        """As in service.py: a shot that had to wait for its lane is asked for again before it is done."""
+        if step.node in self.site.resources.switching_on:
+            self.after(LANE_S, LANE_S, partial(self._fence, step))
+        elif not self.core.wants(step):
+            self.core.on_step_dropped(step)
+        else:
+            self.site.resources.perform(step, partial(self._done, step))
 
     def _done(self, step: Step, error: str | None) -> None:
         """As in service.py: what succeeded is known, and only a failure is worth a look at the whole group."""

@@ -60,6 +60,7 @@ class Resources:
         self.broken: set[str] = set()
         self.trouble: dict[tuple[str, str], Trouble] = {}
         self.blind: set[str] = set()
+        self.switching_on: set[str] = set()
         self.devices: Mapping[str, Device] = {}
         self.changed: Action = lambda: None
         self._parts = {g.name: _Parts(g) for g in cluster.groups}
@@ -69,6 +70,7 @@ class Resources:
     def _halt(self) -> None:
         self.on.clear()
         self.broken.clear()
+        self.switching_on.clear()
 
     def states(self, group: str) -> tuple[State, ...]:
         return tuple(self._state(id_, drbd) for id_, drbd in self._parts[group].resources)
@@ -122,10 +124,11 @@ class Resources:
                 self._perform(step, done)
 
     def _fenced(self, node: str, done: Done, error: str | None) -> None:
-        """As supervisor/fences.py does it: what was switched off is switched on again."""
-        done(error)
+        """As supervisor/fences.py does it: what was switched off is switched on again, before the next shot."""
         if error is None and self.cluster.fence_then == "on":
-            self.devices[node].on(self.machine)
+            self.switching_on.add(node)
+            self.devices[node].on(self.machine, partial(self.switching_on.discard, node))
+        done(error)
 
     def _perform(self, step: Start | Stop, done: Done) -> None:
         group = self.cluster.group(step.group)

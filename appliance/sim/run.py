@@ -13,6 +13,7 @@ from appliance.sim.cluster import SimCluster
 from appliance.sim.judge import ViolationError
 from appliance.sim.life import ROUNDS, live, script_of
 from appliance.sim.script import Script
+from appliance.sim.shared import sharing
 
 CRASHED = "the code under test failed"
 
@@ -37,7 +38,8 @@ def run_script(script: Script, *, told: bool = False) -> Verdict:
     rule: str | None = None
     violation: str | None = None
     try:
-        live(sim, script)
+        with sharing():
+            live(sim, script)
     except ViolationError as found:
         rule, violation = found.rule, str(found)
     except Exception as error:
