@@ -59,12 +59,29 @@ class Judge:
                 raise ViolationError("mounted twice", f"{node} mounts {target} while it is mounted on {other}")
 
     def acknowledge(self, pair: str, node: str, write: int) -> None:
-        """Invariant 3, for every Primary that a client could read from."""
+        """Invariant 3, for every Primary that a client could read from, and for every majority to come."""
         self.acknowledged.setdefault(pair, set()).add(write)
+        side = self.pairs[pair].sides[node]
+        peer = self.pairs[pair].peer(side)
+        # A connected peer that loses its disk is no question for the kernel: it goes on at once. The target of a
+        # resync is inconsistent by its own word.
+        lacks = write not in peer.disk_md.writes and peer.disk_md.consistent
+        if lacks and not side.connected and node not in self._asleep(pair):
+            self._on_majority(pair, node, peer.name)
         for other in self._primaries(pair):
             if (other, pair) not in self._woken and not self._reads(pair, other, write):
                 text = f"{node} acknowledged write {write}, which Primary {other} lacks"
                 raise ViolationError("diverged", text)
+
+    def _asleep(self, pair: str) -> set[str]:
+        return {name for name, which in self._woken if which == pair}
+
+    def _on_majority(self, pair: str, node: str, peer: str) -> None:
+        """So many disks say that ``peer`` lacks writes that nobody can miss it."""
+        knows = [s for s in self.sites.values() if peer not in s.machine.record.current.get(pair, (peer,))]
+        if 2 * len(knows) <= len(self.sites) and not (self.sites[node].cluster.two_node and knows):
+            text = f"{node} acknowledges a write that {peer} lacks, and {len(knows)} nodes have it on record"
+            raise ViolationError("not on record", text)
 
     def began(self, node: str, step: Step) -> None:
         """Invariants 6 and 7."""
