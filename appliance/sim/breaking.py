@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -42,6 +42,8 @@ class Broken:
         """Replace ``old`` by ``new`` in the source of a function or a property."""
         had: Any = inspect.getattr_static(owner, name)
         function: Any = had.fget if isinstance(had, property) else had
+        if isinstance(had, cached_property):
+            function = had.func
         # What has been replaced already has no source of its own to look up.
         source = self._sources.get((owner, name)) or textwrap.dedent(inspect.getsource(function))
         if source.count(old) != 1:
@@ -53,7 +55,10 @@ class Broken:
         source = self._sources[owner, name] = source.replace(old, new)
         code = compile(source, f"<{name}, broken>", "exec", flags=flags, dont_inherit=True)
         exec(code, function.__globals__, made)  # noqa: S102
-        self.set(owner, name, made[name])
+        value = made[name]
+        if isinstance(value, cached_property) and isinstance(owner, type):
+            value.__set_name__(owner, name)
+        self.set(owner, name, value)
 
 
 @dataclass(frozen=True)

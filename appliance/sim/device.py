@@ -49,6 +49,10 @@ class Device:
         self._cut(shooter)
         done(None)
 
+    def _late(self, shooter: Machine) -> None:
+        if self.mood == "late":
+            self._cut(shooter)
+
     def _cut(self, shooter: Machine) -> None:
         if self.target.powered:
             self.shots += 1

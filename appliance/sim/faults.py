@@ -221,18 +221,23 @@ def crash_corosync(sim: SimCluster, node: str) -> None:
     survivable=True,
 )
 def fail_disk(sim: SimCluster, node: str, pair: str, spare: str, seconds: float) -> None:
-    """The disk below DRBD gives errors; after ``seconds`` a blank one is put in, or the old one works again."""
+    """The disk below DRBD gives errors; after ``seconds`` a blank one is put in, or the old one works again.
+
+    A person who is ``careless`` asks DRBD alone whether the other disk is good, and not `pairkeep status`.
+    """
     if node in sim.pairs[pair].sides and not sim.pairs[pair].sides[node].dead:
         sim.story.tell(node, "the disk of {} fails", pair)
         sim.pairs[pair].disk_fails(node)
-        sim.later(seconds, lambda: _replace(sim, node, pair, blank=spare == "blank"))
+        sim.later(seconds, lambda: _replace(sim, node, pair, blank=spare != "old", careless=spare == "careless"))
 
 
-def _replace(sim: SimCluster, node: str, pair: str, *, blank: bool) -> None:
+def _replace(sim: SimCluster, node: str, pair: str, *, blank: bool, careless: bool) -> None:
     disks = sim.pairs[pair]
     peer = disks.peer(disks.sides[node])
-    # Who puts in a blank disk looks first whether the other one has the data.
-    if disks.sides[node].dead and not (blank and peer.disk != "UpToDate"):
+    newest = max((m.record for m in sim.machines.values()), key=lambda record: record.stamp)
+    # Who puts in a blank disk looks first whether the other one has the data, unless careless.
+    has = peer.disk == "UpToDate" and (careless or peer.name in newest.current.get(pair, ()))
+    if disks.sides[node].dead and (has or not blank):
         sim.story.tell("person", "{} gets {} disk for {}", node, "a blank" if blank else "its old", pair)
         disks.replace_disk(node, blank=blank)
         disks.attach(node)
