@@ -354,11 +354,16 @@ class Core:
                 self._begin(step)
 
     def _begin(self, step: Step) -> None:
-        if isinstance(step, Fence) and not self.absences.may_shoot(step.node, active=self.local.active):
+        if isinstance(step, Fence) and not self._may_shoot(step.node):
             return
         if lane(step) not in self._running and self.local.may_try(step):
             self._running[lane(step)] = step
             self.world.begin(step)
+
+    def _may_shoot(self, node: str) -> bool:
+        """Not before the other's turn is over, and not again while the others are yet to hear that it is off."""
+        first = self.absences.may_shoot(node, active=self.local.active)
+        return first and Fenced("", node) not in self._requests.wishes
 
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""
