@@ -38,7 +38,7 @@ class Device:
                 shooter.after(self.timeout_s, partial(done, f"no answer within {self.timeout_s:.0f} s"))
                 if self.mood == "late":
                     shooter.soon(
-                        self.timeout_s + LATE_S[0], self.timeout_s + LATE_S[1], partial(self._cut, shooter)
+                        self.timeout_s + LATE_S[0], self.timeout_s + LATE_S[1], partial(self._late, shooter)
                     )
             case "lies":
                 shooter.soon(*OFF_S, partial(self._check, done))
