@@ -26,14 +26,14 @@ def test_all_invariants_hold_whatever_fails(first: int) -> None:
         assert verdict.acknowledged > 0
 
 
-@pytest.mark.parametrize("path", REGRESSIONS, ids=str)
+@pytest.mark.parametrize("path", REGRESSIONS, ids=[path.stem for path in REGRESSIONS])
 def test_what_went_wrong_once_goes_well_now(path: Path) -> None:
     verdict = run_script(script.load(path), told=True)
     assert verdict.violation is None, f"{verdict.script.text()}\n{verdict.story}"
 
 
 @pytest.mark.xfail(reason="known, and not settled yet")
-@pytest.mark.parametrize("path", OPEN, ids=str)
+@pytest.mark.parametrize("path", OPEN, ids=[path.stem for path in OPEN])
 def test_what_still_goes_wrong(path: Path) -> None:
     assert run_script(script.load(path)).violation is None
 
