@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from appliance.config.model import Cluster, Filesystem, Service
+from appliance.config.model import Address, Cluster, Filesystem, Service
 from appliance.decide.messages import Fenced, SetMaintenance, SetStandby, Switchover
 from appliance.errors import InputError
 from appliance.sim.cluster import SimCluster
@@ -277,11 +277,12 @@ def sicken(sim: SimCluster, node: str, group: str) -> None:
             resources.fail(resource)
 
 
-@_fault(_group, survivable=True)
-def jam(sim: SimCluster, node: str, group: str) -> None:
-    """Whoever runs the group is put in standby, and its service cannot be stopped."""
+@_fault(lambda chance, cluster: (*_group(chance, cluster), chance.choice(("service", "address"))), survivable=True)
+def jam(sim: SimCluster, node: str, group: str, what: str) -> None:
+    """Whoever runs the group is put in standby, and one of its resources cannot be stopped."""
+    kind = Service if what == "service" else Address
     for here in sim.serving(group):
-        resource = next(r for r in sim.cluster.group(group).resources if isinstance(r, Service))
+        resource = next(r for r in sim.cluster.group(group).resources if isinstance(r, kind))
         sim.sites[here].resources.trouble["stop", resource.id] = "fails"
         sim.story.tell(here, "{} cannot be stopped any more", resource.id)
         wish(sim, node, SetStandby("", here, True), f"puts {here} in standby")
