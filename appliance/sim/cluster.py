@@ -140,7 +140,7 @@ class SimCluster:
             and all(c.view.settled and c.view.quorate for c in cores)
             and not (record.standby or record.wanted or record.maintenance)
             and all(set(record.current.get(p, ())) == set(self._workers) for p in self.pairs)
-            and not any(c.busy or c.leaving or c.stopping for c in cores)
+            and not any(c.busy or c.leaving or c.stopping or c.local.stuck for c in cores)
         )
 
     def all_know(self, has: Callable[[Record], bool]) -> bool:
