@@ -19,6 +19,7 @@ from appliance.decide.messages import (
     Force,
     Formatted,
     Include,
+    Lost,
     Message,
     Persisted,
     Reported,
@@ -172,6 +173,19 @@ def test_a_persons_word_makes_one_copy_the_newest_until_it_is() -> None:
     view = fold(view, "beta", stale)
     assert view.record.forced == {}
     assert view.record.current == {"shopdata": ("beta",)}
+
+
+def test_a_copy_that_is_not_whole_counts_no_more_even_if_it_was_the_last() -> None:
+    view = agreed(replace(BOTH, current={"shopdata": ("alpha",)}))
+    assert fold(view, "beta", Lost(VIEW, "shopdata")).record.current == {"shopdata": ("alpha",)}
+    view = fold(view, "alpha", Lost(VIEW, "shopdata"))
+    assert view.record.current == {"shopdata": ()}
+    for vouch in (
+        Include(VIEW, "shopdata", "alpha"),
+        Exclude(VIEW, "shopdata", "beta"),
+        Established(VIEW, "shopdata"),
+    ):
+        assert fold(view, "beta", vouch).record.current == {"shopdata": ()}
 
 
 def test_what_is_on_record_as_newest_is_never_thrown_away() -> None:

@@ -96,6 +96,8 @@ def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str |
         return None
     if current is None:
         return f"{drbd} has no data yet: both disks have to meet for the first time"
+    if not current:
+        return f"no node is known to hold all of {drbd} any more: pairkeep recover force {drbd} NODE"
     progress = ""
     if report.sync_percent is not None:
         left = "" if report.sync_left_s is None else f", about {report.sync_left_s:.0f} s left"

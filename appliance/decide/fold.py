@@ -21,6 +21,7 @@ from appliance.decide.messages import (
     Force,
     Formatted,
     Include,
+    Lost,
     Message,
     Persisted,
     Reported,
@@ -81,7 +82,7 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
     to go on without each other the first wins, and a node that has missed writes can vouch for no one.
     """
     match message:
-        case Established() | Exclude() | Include() | Force() | Discard():
+        case Established() | Exclude() | Lost() | Include() | Force() | Discard():
             return _copies_changed(cluster, record, sender, message)
         case Formatted(resource=resource):
             return replace(record, formatted=_with(record.formatted, resource, True))
@@ -102,7 +103,7 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
 
 
 def _copies_changed(
-    cluster: Cluster, record: Record, sender: str, message: Established | Exclude | Include | Force | Discard
+    cluster: Cluster, record: Record, sender: str, message: Established | Exclude | Lost | Include | Force | Discard
 ) -> Record:
     match message:
         case Established(drbd=drbd) if drbd not in record.current:
@@ -111,6 +112,8 @@ def _copies_changed(
         case Exclude(drbd=drbd, node=node) if node != sender and _both_current(record, drbd, sender, node):
             rest = tuple(n for n in record.current[drbd] if n != node)
             return replace(record, current={**record.current, drbd: rest})
+        case Lost(drbd=drbd) if sender in (had := record.current.get(drbd, ())):
+            return replace(record, current={**record.current, drbd: tuple(n for n in had if n != sender)})
         case Include(drbd=drbd, node=node) if sender in (had := record.current.get(drbd, ())):
             return record if node in had else replace(record, current={**record.current, drbd: (*had, node)})
         case Force(drbd=drbd, node=node):

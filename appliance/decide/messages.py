@@ -52,6 +52,14 @@ class Exclude:
 
 
 @dataclass(frozen=True)
+class Lost:
+    """The sender's own copy of ``drbd`` is not whole any more: a resync overwrites it, or its disk is a new one."""
+
+    view_id: str
+    drbd: str
+
+
+@dataclass(frozen=True)
 class Include:
     """The sender, itself current, sees ``node`` connected with a disk that is the same again."""
 
@@ -142,6 +150,7 @@ class Cleanup:
 Change = (
     Established
     | Exclude
+    | Lost
     | Include
     | Formatted
     | SetStandby

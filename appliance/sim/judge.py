@@ -51,6 +51,10 @@ class Judge:
         if lacking:
             raise ViolationError("stale data", f"{node} is promoted, and lacks {lacking} acknowledged writes")
 
+    def given_up(self, pair: str, kept: set[int]) -> None:
+        """A person has said, and confirmed, that all but ``kept`` is lost (invariant 2 allows that alone)."""
+        self.acknowledged.get(pair, set()).intersection_update(kept)
+
     def mounted(self, node: str, target: str) -> None:
         """Invariant 1."""
         for other, site in self.sites.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from appliance.decide.messages import Cleanup, Discard, SetMaintenance, SetStandby
+from appliance.decide.messages import Cleanup, Discard, Force, SetMaintenance, SetStandby
 from appliance.sim.cluster import SimCluster
 from appliance.sim.disks import Pair
 from appliance.sim.site import Site
@@ -62,6 +62,7 @@ def wish_for_health(sim: SimCluster) -> bool:
                 core.wish(SetMaintenance("", False))
             for pair in sim.pairs.values():
                 _settle_split_brain(core, pair)
+                _settle_loss(sim, core, pair)
             for group in sim.cluster.groups:
                 core.wish(Cleanup("", group.name))
             return True
@@ -74,6 +75,19 @@ def _settle_split_brain(core: Core, pair: Pair) -> None:
     for node, side in pair.sides.items():
         if side.split and current and node not in current and pair.name not in core.view.record.discard:
             core.wish(Discard("", pair.name, node))
+
+
+def _settle_loss(sim: SimCluster, core: Core, pair: Pair) -> None:
+    """No copy is whole any more, and the cluster says so: a person takes what there is, and knows what is gone."""
+    if core.view.record.current.get(pair.name) != ():
+        return
+    whole = [
+        side for side in pair.sides.values() if side.up and side.disk in ("UpToDate", "Outdated", "Consistent")
+    ]
+    if whole and core.view.record.forced.get(pair.name) is None:
+        best = max(whole, key=lambda side: len(side.disk_md.writes))
+        sim.judge.given_up(pair.name, best.disk_md.writes)
+        core.wish(Force("", pair.name, best.name))
 
 
 def start_supervisor(site: Site) -> None:

@@ -131,12 +131,20 @@ class SupervisorOperations:
         side = self._core.local.drbd.get(drbd, DrbdReport())
         if side.disk != "Diskless" or side.role == "Unconfigured":
             raise InputError(f"the disk of {drbd} on {self._core.me} is {side.disk}, so it is not missing")
-        drbds = self._service.executor.drbd
+        driver = self._service.executor.drbd[drbd]
+        alone = self._core.view.record.current.get(drbd, ()) == (self._core.me,)
 
         def job() -> Callable[[], None]:
             error = ""
             try:
-                drbds[drbd].attach()
+                if alone and not driver.has_metadata():
+                    # A blank disk would be filled from the other one, which lacks writes, and count as the newest.
+                    peer = self._core.cluster.peer_of(self._core.me)
+                    raise InputError(
+                        f"the disk that was lost held writes that {peer} lacks",
+                        hint=f"put it back if you can; otherwise first: pairkeep recover force {drbd} {peer}",
+                    )
+                driver.attach()
             except PairkeepError as failure:
                 error = failure.message
             return lambda: done(error)

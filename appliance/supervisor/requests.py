@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.config.model import Cluster
-from appliance.decide.messages import Change, Established, Exclude, Fenced, Include, Message
+from appliance.decide.messages import Change, Established, Exclude, Fenced, Include, Lost, Message
 from appliance.decide.view import ClusterView, DrbdReport
 from appliance.supervisor.world import World
 
@@ -48,7 +48,10 @@ class Requests:
         """What ``report``, this node's own of DRBD resource ``name``, says of who has every acknowledged write."""
         current = view.record.current.get(name)
         peer = self.cluster.peer_of(self.me)
-        if report.paired and current is None:
+        if report.disk == "Inconsistent" and current == (self.me,):
+            # With another copy that counts, a resync from that one is under way, or will be.
+            self._send(f"drbd:{name}", Lost(view.view_id, name))
+        elif report.paired and current is None:
             self._send(f"drbd:{name}", Established(view.view_id, name))
         elif report.paired and current is not None and self.me in current and peer not in current:
             self._send(f"drbd:{name}", Include(view.view_id, name, peer))
