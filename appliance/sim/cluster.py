@@ -19,6 +19,7 @@ from appliance.sim.network import Network
 from appliance.sim.ring import Corosync
 from appliance.sim.shapes import cluster_of
 from appliance.sim.site import Site
+from appliance.supervisor.core import Core
 
 # How often clients write, and the judge looks whether two are Primary.
 PULSE_S = 0.5
@@ -141,7 +142,13 @@ class SimCluster:
             and not (record.standby or record.wanted or record.maintenance)
             and all(set(record.current.get(p, ())) == set(self._workers) for p in self.pairs)
             and not any(c.busy or c.leaving or c.stopping or c.local.stuck for c in cores)
+            and all(self._at_ease(c, name) for c in cores for name, _pairs in self._groups)
         )
+
+    def _at_ease(self, core: Core, group: str) -> bool:
+        """It counts no failures, and knows that ``group`` is up here, or that it is not."""
+        share = core.local.group_reports()[group]
+        return not any(share.fails) and share.running == (core.me in self.serving(group))
 
     def all_know(self, has: Callable[[Record], bool]) -> bool:
         """Every supervisor takes part and remembers what ``has`` looks for."""
