@@ -163,7 +163,8 @@ class Core:
 
     def wants(self, step: Step) -> bool:
         """``step`` is what this node should do now."""
-        return step in self.decision.steps.get(self.me, ())
+        late = isinstance(step, Fence) and not self._may_shoot(step.node)
+        return not late and step in self.decision.steps.get(self.me, ())
 
     def on_step_dropped(self, step: Step) -> None:
         """``step`` was not begun, as it was wanted no more."""
@@ -363,7 +364,7 @@ class Core:
     def _may_shoot(self, node: str) -> bool:
         """Not before the other's turn is over, and not again while the others are yet to hear that it is off."""
         first = self.absences.may_shoot(node, active=self.local.active)
-        return first and Fenced("", node) not in self._requests.wishes
+        return first and not self.absences.is_gone(node) and Fenced("", node) not in self._requests.wishes
 
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""
