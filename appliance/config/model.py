@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -118,7 +119,7 @@ class Address:
     interface: str | None = None
     link: int | None = None
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"address:{self.address}"
 
@@ -143,7 +144,7 @@ class Group:
     def index(self, resource_id: str) -> int:
         return next(i for i, r in enumerate(self.resources) if r.id == resource_id)
 
-    @property
+    @cached_property
     def drbd(self) -> tuple[str, ...]:
         """Names of the DRBD resources that the group promotes."""
         return tuple(r.drbd for r in self.resources if isinstance(r, DrbdRole))
@@ -185,17 +186,17 @@ class Cluster:
     def drbd_named(self, name: str) -> Drbd:
         return next(d for d in self.drbd if d.name == name)
 
-    @property
+    @cached_property
     def workers(self) -> tuple[Node, ...]:
         """The nodes that can run groups, in the file's order."""
         return tuple(n for n in self.nodes if not n.votes_only)
 
-    @property
+    @cached_property
     def two_node(self) -> bool:
         """No third vote: when two nodes lose each other both keep quorum, so only fencing tells who goes on."""
         return len(self.nodes) == 2
 
-    @property
+    @cached_property
     def silence_means_down(self) -> bool:
         """A node that was cut off for long enough has lost quorum, so its watchdog has reset it."""
         return self.fencing != "manual" and not self.two_node
@@ -209,7 +210,7 @@ class Cluster:
         """corosync's default of 1.2 times the token (corosync.conf(5))."""
         return self.token_ms * 12 // 10
 
-    @property
+    @cached_property
     def safety_wait_s(self) -> float:
         """How long after a node fell silent its watchdog has surely reset it.
 

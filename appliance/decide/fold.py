@@ -161,7 +161,7 @@ def _claimed(view: ClusterView) -> ClusterView:
         if holders:
             had = view.claims.get(group.name)
             claims[group.name] = had if had in holders else holders[0]
-    return replace(view, claims=claims)
+    return view if claims == view.claims else replace(view, claims=claims)
 
 
 def _holds(report: Report, group: str) -> bool:
@@ -196,6 +196,9 @@ def _tidied(view: ClusterView) -> ClusterView:
     detached = tuple(n for n in view.record.detached if n not in view.members or _is_stopping(view, n))
     forced = {d: n for d, n in view.record.forced.items() if _side(view, d, n).disk != "UpToDate"}
     discard = {d: n for d, n in view.record.discard.items() if _side(view, d, n).disconnected}
+    had = view.record
+    if (wanted, detached, forced, discard) == (had.wanted, had.detached, had.forced, had.discard):
+        return view
     return _stamped(view, replace(view.record, wanted=wanted, detached=detached, forced=forced, discard=discard))
 
 

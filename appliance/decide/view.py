@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from appliance.config.model import Cluster
@@ -83,15 +84,15 @@ class GroupReport:
     stuck: str = ""
     claimed: bool = False
 
-    @property
+    @cached_property
     def holds(self) -> bool:
         return self.active or self.claimed
 
-    @property
+    @cached_property
     def active(self) -> bool:
         return any(state != "stopped" for state in self.states) or bool(self.stuck)
 
-    @property
+    @cached_property
     def running(self) -> bool:
         return all(state == "started" for state in self.states)
 
@@ -192,12 +193,12 @@ class ClusterView:
     adopted: bool = False
     claims: Mapping[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def complete(self) -> bool:
         """Every member has reported since the membership last changed."""
         return bool(self.members) and all(name in self.reports for name in self.members)
 
-    @property
+    @cached_property
     def quorate(self) -> bool:
         """Enough nodes are here, all have reported, and corosync calls each of them quorate."""
         return (
@@ -206,7 +207,7 @@ class ClusterView:
             and all(self.reports[name].quorate for name in self.members)
         )
 
-    @property
+    @cached_property
     def settled(self) -> bool:
         """Enough nodes have this version of the record on disk: no later quorum can miss it."""
         holders = [n for n in self.members if self.persisted.get(n, NEVER) >= self.record.stamp]
@@ -221,7 +222,7 @@ class ClusterView:
         alone = self.cluster.two_node and nodes == 1 == len(self.members)
         return 2 * nodes > len(self.cluster.nodes) or (alone and self._others_down)
 
-    @property
+    @cached_property
     def _others_down(self) -> bool:
         return all(self.surely_down(n.name) for n in self.cluster.nodes if n.name not in self.members)
 

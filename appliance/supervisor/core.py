@@ -290,12 +290,8 @@ class Core:
         placed = {g for g, p in self.decision.placements.items() if p.node == self.me and not p.hands_off}
         told = {} if self._told is None or self._is_heard() else self._told.groups
         on_its_way = {g for g, share in told.items() if share.claimed}
-        shares = self.local.group_reports()
-        return {
-            g
-            for g, share in shares.items()
-            if (g in placed or g in on_its_way or self.starts(g)) and not share.active
-        }
+        wanted = placed | on_its_way | {g.name for g in self.cluster.groups if self.starts(g.name)}
+        return {g for g in wanted if not self.local.is_active(g)}
 
     def _flush(self, *, force: bool = False) -> None:
         """Tell the others what is new here, decide, and begin what is to be done."""

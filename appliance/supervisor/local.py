@@ -25,6 +25,7 @@ class _Share:
     group: Group
     states: tuple[State, ...]
     failed_at: list[list[float]]
+    none_failed: tuple[int, ...]
     failed_stops: int = 0
     stuck: str = ""
 
@@ -45,16 +46,22 @@ class LocalState:
     drbd: dict[str, DrbdReport] = field(default_factory=dict)
     _shares: dict[str, _Share] = field(default_factory=dict)
     _pauses: dict[str, _Pause] = field(default_factory=dict)
+    _reports: dict[str, GroupReport] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for group in self.cluster.groups:
             stopped: tuple[State, ...] = tuple("stopped" for _ in group.resources)
-            self._shares[group.name] = _Share(group, stopped, [[] for _ in group.resources])
+            self._shares[group.name] = _Share(group, stopped, [[] for _ in stopped], tuple(0 for _ in stopped))
 
     @property
     def active(self) -> bool:
         """Something of a group runs here, or may."""
-        return any(report.active for report in self.group_reports().values())
+        return any(map(self.is_active, self._shares))
+
+    def is_active(self, group: str) -> bool:
+        """Something of ``group`` runs here, or may."""
+        share = self._shares[group]
+        return bool(share.stuck) or any(state != "stopped" for state in share.states)
 
     @property
     def stuck(self) -> bool:
@@ -64,11 +71,12 @@ class LocalState:
         return self._shares[group].states
 
     def group_reports(self, claimed: Container[str] = ()) -> dict[str, GroupReport]:
-        """``claimed``: groups that this node is about to start."""
-        return {
-            name: GroupReport(share.states, self._counts(share), share.stuck, name in claimed)
-            for name, share in self._shares.items()
-        }
+        """``claimed``: groups that this node is about to start. What has not changed stays the same object."""
+        for name, share in self._shares.items():
+            report = GroupReport(share.states, self._counts(share), share.stuck, name in claimed)
+            if report != self._reports.get(name):
+                self._reports[name] = report
+        return dict(self._reports)
 
     def observed(self, group: str, states: Sequence[State], *, count: bool) -> list[str]:
         """Take over what was seen; returns the ids of resources that went down without being told to."""
@@ -137,6 +145,8 @@ class LocalState:
             pause.until = self.now() + min(2.0 ** (pause.failures - 1), LONGEST_PAUSE_S)
 
     def _counts(self, share: _Share) -> tuple[int, ...]:
+        if not any(share.failed_at):
+            return share.none_failed
         since = self.now() - share.group.failure_timeout_s
         share.failed_at = [[t for t in times if t > since] for times in share.failed_at]
         return tuple(len(times) for times in share.failed_at)
