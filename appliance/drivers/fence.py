@@ -12,12 +12,13 @@ from pathlib import Path
 
 from appliance.config.model import FenceDevice, Node
 from appliance.drivers.base import DriverError
-from appliance.errors import InputError
-from appliance.run import RunError, run
+from appliance.run import run
 
 FOLDER = Path("/usr/sbin")
 IS_ON = 0
 IS_OFF = 2
+# Of timeout(1): ended, or killed a second later because it did not end.
+TIMED_OUT = (124, 137)
 
 
 def agent_input(device: FenceDevice, action: str, password: str | None) -> str:
@@ -86,17 +87,14 @@ def _is_on(device: FenceDevice) -> bool:
 
 def _run(device: FenceDevice, action: str) -> tuple[int, str]:
     """The agent's exit code and its last words."""
-    try:
-        done = run(
-            [FOLDER / device.agent],
-            stdin=agent_input(device, action, _password(device)),
-            timeout_s=device.timeout_s,
-            check=False,
-        )
-    except RunError as error:
-        raise DriverError(f"{action} took longer than {device.timeout_s:g} s") from error
-    except InputError as error:
-        raise DriverError(f"{FOLDER / device.agent} is not installed") from error
+    agent = FOLDER / device.agent
+    if not agent.exists():
+        raise DriverError(f"{agent} is not installed")
+    told = agent_input(device, action, _password(device))
+    # By timeout(1), which ends what the agent has started as well: an "off" that is given up must not come true later.
+    done = run(["timeout", "--kill-after=1", f"{device.timeout_s:g}", agent], stdin=told, check=False)
+    if done.returncode in TIMED_OUT:
+        raise DriverError(f"{action} took longer than {device.timeout_s:g} s")
     said = (done.stderr or done.stdout).strip().splitlines()
     return done.returncode, said[-1] if said else f"it ended with {done.returncode}"
 

@@ -152,7 +152,7 @@ class Core:
             return
         self.local.drbd[name] = report
         self.local.drbd_told(name)
-        self._requests.drbd_changed(name)
+        self._requests.drbd_changed(name, had, report)
         for group in self.cluster.groups:
             if name in group.drbd and group.name not in self._running:
                 states = list(self.local.states(group.name))

@@ -22,15 +22,21 @@ class Requests:
     wishes: list[Change] = field(default_factory=list)
     # What was sent in this membership and has not come back yet, or came to nothing.
     _sent: set[str] = field(default_factory=set)
+    # Resources whose disk this node had and lost.
+    _detached: set[str] = field(default_factory=set)
 
     def membership_changed(self, members: Sequence[str]) -> None:
         """What was sent is void. Whoever is back is not off, whatever was done to it."""
         self._sent.clear()
         self.wishes = [w for w in self.wishes if not (isinstance(w, Fenced) and w.node in members)]
 
-    def drbd_changed(self, name: str) -> None:
+    def drbd_changed(self, name: str, had: DrbdReport, now: DrbdReport) -> None:
         """A request about ``name`` that came to nothing may be right now."""
         self._sent.discard(f"drbd:{name}")
+        if now.disk in ("Diskless", "Failed") and had.disk != "Diskless":
+            self._detached.add(name)
+        elif now.disk == "UpToDate":
+            self._detached.discard(name)
 
     def heard(self, message: Message, view_id: str) -> None:
         """A message of our own has come back."""
@@ -48,8 +54,9 @@ class Requests:
         """What ``report``, this node's own of DRBD resource ``name``, says of who has every acknowledged write."""
         current = view.record.current.get(name)
         peer = self.cluster.peer_of(self.me)
-        if report.disk == "Inconsistent" and current == (self.me,):
-            # With another copy that counts, a resync from that one is under way, or will be.
+        if report.disk == "Inconsistent" and current == (self.me,) and name in self._detached:
+            # What was lost with the disk is on no other one. Without that a resync to here is no loss: it comes
+            # from a copy that DRBD knows to be at least as new.
             self._send(f"drbd:{name}", Lost(view.view_id, name))
         elif report.paired and current is None:
             self._send(f"drbd:{name}", Established(view.view_id, name))
