@@ -64,10 +64,12 @@ def test_what_is_seen_becomes_an_outcome(status: dict[str, Any], silent_s: float
 
 
 def test_the_table_tells_what_went_wrong_below_it() -> None:
-    wrong = Result("hang", "idle", "moves", "does not run: x | y", None, None, 0, 0, 0.0, wrong="expected: moves")
+    wrong = Result(
+        "hang", "idle", "moves", "does not run: x | y", None, None, 0, None, None, wrong="expected: moves"
+    )
     lines = suite.table([RESULT, wrong]).splitlines()
     assert lines[2] == "| cut | writes | moves | 17.4 | 900 | 0 | ok |"
-    assert lines[3] == "| hang | idle | does not run |  | 0 | 0 | WRONG |"
+    assert lines[3] == "| hang | idle | does not run |  | 0 | not known | WRONG |"
     assert lines[-1] == "- hang@idle: does not run: x | y; expected: moves"
 
 

@@ -17,7 +17,7 @@ from appliance.lab import topology
 from appliance.lab.faults import Case, Moment, Outcome, Scene
 from appliance.lab.spec import Topology
 from appliance.lab.trial import POLL_S, Status, Trial, keep_evidence, paired, reason, running_on, trial
-from appliance.lab.writer import longest_outage
+from appliance.lab.writer import Acknowledged, longest_outage
 
 LAB = "faults"
 ROWS = 30
@@ -36,7 +36,8 @@ _FILLER_MIB = 24
 class Result:
     """``found`` is an outcome of the table, or what was seen instead, in words; ``wrong`` is empty for a
     case that went as it should. ``outage_s``: the longest pause of the client from the fault to the
-    outcome, None where it did not write all the time.
+    outcome, None where it did not write all the time. ``rows_lost``, ``both_primary_s``: None where the
+    service did not come back, so that nobody could look.
     """
 
     fault: str
@@ -46,8 +47,8 @@ class Result:
     outage_s: float | None
     repaired_s: float | None
     rows_acknowledged: int
-    rows_lost: int
-    both_primary_s: float
+    rows_lost: int | None
+    both_primary_s: float | None
     wrong: str = ""
 
 
@@ -98,9 +99,10 @@ def play(pair: Trial, case: Case, patience: float = 1.0) -> Result:
         time.sleep(case.fault.lasts_s)
         _undo(scene, case)
     found = _outcome(scene, case, struck_at, patience)
-    rows = pair.rows
-    steady = case.moment != Moment.IDLE and rows[-1].at > struck_at
-    outage_s = longest_outage(rows, since=struck_at).seconds if steady and case.expected.serves else None
+    # One that has not ended counts up to now.
+    rows = [*pair.rows, Acknowledged(0, time.time())]
+    steady = case.moment != Moment.IDLE and case.expected.serves
+    outage_s = longest_outage(rows, since=struck_at).seconds if steady else None
     if case.fault.lasts_s is None:
         _undo(scene, case)
     for _ in stage:
@@ -115,13 +117,14 @@ def play(pair: Trial, case: Case, patience: float = 1.0) -> Result:
         verdict = pair.finish()
     except PairkeepError as error:
         pair.stop()
-        return _result(case, found, wrong=f"{wrong}; after it was undone: {error}".lstrip("; ")[:1500])
+        wrong = f"{wrong}; after it was undone: {error}".lstrip("; ")[:1500]
+        return _result(case, found, outage_s=outage_s, rows_acknowledged=len(pair.rows), wrong=wrong)
     if not verdict.sound:
         wrong += f"; rows lost: {len(verdict.lost)}; both Primary for {verdict.both_primary_s:.1f} s"
     return _result(
         case,
         found,
-        outage_s=None if outage_s is None else round(outage_s, 2),
+        outage_s=outage_s,
         repaired_s=repaired_s,
         rows_acknowledged=verdict.acknowledged,
         rows_lost=len(verdict.lost),
@@ -137,8 +140,8 @@ def _result(
     outage_s: float | None = None,
     repaired_s: float | None = None,
     rows_acknowledged: int = 0,
-    rows_lost: int = 0,
-    both_primary_s: float = 0.0,
+    rows_lost: int | None = None,
+    both_primary_s: float | None = None,
     wrong: str,
 ) -> Result:
     return Result(
@@ -146,7 +149,7 @@ def _result(
         moment=case.moment.value,
         expected=case.expected.value,
         found=found,
-        outage_s=outage_s,
+        outage_s=None if outage_s is None else round(outage_s, 2),
         repaired_s=repaired_s,
         rows_acknowledged=rows_acknowledged,
         rows_lost=rows_lost,
@@ -293,7 +296,8 @@ def table(results: Iterable[Result]) -> str:
     notes = []
     for result in results:
         outage = "" if result.outage_s is None else f"{result.outage_s:.1f}"
-        rows = (str(result.rows_acknowledged), str(result.rows_lost))
+        lost = "not known" if result.rows_lost is None else str(result.rows_lost)
+        rows = (str(result.rows_acknowledged), lost)
         mark = "WRONG" if result.wrong else "ok"
         # A sentence of the product's would tear the table apart.
         outcome = result.found.partition(":")[0]
