@@ -107,7 +107,7 @@ def play(pair: Trial, case: Case, patience: float = 1.0) -> Result:
         _undo(scene, case)
     for _ in stage:
         pass
-    wrong = "" if found == case.expected else f"expected: {case.expected}"
+    wrong = "" if _fits(found, case.expected) else f"expected: {case.expected}"
     began = time.monotonic()
     repaired_s = None
     try:
@@ -172,16 +172,15 @@ def _outcome(scene: Scene, case: Case, struck_at: float, patience: float) -> str
         status = scene.pair.status()
         held = time.time() - struck_at > HOLD_S * patience
         found = _seen(scene, case, status)
-        moved = found == Outcome.MOVES
-        if moved and case.expected == Outcome.RUNS:
-            return case.expected
-        if found == case.expected and (moved or held):
+        if _fits(found, case.expected) and (found == Outcome.MOVES or held):
             return found
-        if found == Outcome.STAYS and case.expected == Outcome.RUNS and held:
-            return case.expected
         if time.time() > deadline:
             return found
         time.sleep(POLL_S)
+
+
+def _fits(found: str, expected: Outcome) -> bool:
+    return found == expected or (expected == Outcome.RUNS and found in (Outcome.MOVES, Outcome.STAYS))
 
 
 def _seen(scene: Scene, case: Case, status: Status) -> str:
