@@ -150,8 +150,12 @@ class Lab:
         return run([*self.inside(), *argv], check=check, timeout_s=timeout_s)
 
     def popen_client(self, argv: Sequence[str], **more: Any) -> subprocess.Popen[str]:
-        """Start a program of the host inside the lab's networks; ``more`` goes to Popen. It ends with ``down``."""
-        client = subprocess.Popen([*self.inside(), *argv], text=True, **more)
+        """Start a program of the host inside the lab's networks; ``more`` goes to Popen.
+
+        It ends with ``down``, and with this process, whatever ends that (prctl(2), PR_SET_PDEATHSIG).
+        """
+        mortal = ("setpriv", "--pdeathsig", "KILL", "--")
+        client = subprocess.Popen([*self.inside(), *mortal, *argv], text=True, **more)
         self._clients.append(client)
         return client
 
