@@ -91,7 +91,7 @@ def _run(device: FenceDevice, action: str) -> tuple[int, str]:
     if not agent.exists():
         raise DriverError(f"{agent} is not installed")
     told = agent_input(device, action, _password(device))
-    # By timeout(1), which ends what the agent has started as well: an "off" that is given up must not come true later.
+    # By timeout(1), which ends what the agent has started too: an "off" that is given up must not come true later.
     done = run(["timeout", "--kill-after=1", f"{device.timeout_s:g}", agent], stdin=told, check=False)
     if done.returncode in TIMED_OUT:
         raise DriverError(f"{action} took longer than {device.timeout_s:g} s")
