@@ -11,7 +11,7 @@ RUNS ?= 10
 SEEDS ?= 5000
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean
+.PHONY: help setup check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean faults
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -61,6 +61,9 @@ vm-test: setup
 	$(PYTHON) -m pytest -v --durations=5 vm-tests
 
 test: check vm-test ## everything: what is quick, then the scenarios in real machines
+
+faults: setup ## every fault at several moments, on machines that fence each other: more than an hour without KVM
+	$(PAIRKEEP) lab faults --fenced
 
 repeat: setup ## the power cut again and again: make repeat RUNS=10
 	$(PAIRKEEP) lab repeat power-cut $(RUNS)

@@ -103,6 +103,15 @@ def test_one_of_two_nodes_shoots_before_it_goes_on() -> None:
     assert decision.placements["shop"].hands_off
 
 
+def test_one_of_two_nodes_in_maintenance_shoots_nobody_and_says_what_helps() -> None:
+    record = replace(RECORD, maintenance=True)
+    cluster = fenced(witness=False)
+    view = replace(seen(cluster, worker("alpha", RUNNING, suspects=("beta",), record=record)), record=record)
+    decision = decide(view)
+    assert not any(decision.steps.values())
+    assert "pairkeep confirm-fenced beta" in decision.placements["shop"].reason
+
+
 def test_the_one_that_is_left_of_two_has_quorum() -> None:
     view = seen(fenced(witness=False), worker("alpha", down=("beta",)))
     assert view.quorate

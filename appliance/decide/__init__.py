@@ -67,6 +67,10 @@ def _alone(view: ClusterView) -> Decision:
     """One of two nodes without a witness: nothing is begun before the other is surely down, and nothing ended."""
     other = next(n.name for n in view.cluster.nodes if n.name not in view.members)
     reason = f"waiting for {other}: {absence(view, other)}"
+    if view.record.maintenance:
+        reason = (
+            f"maintenance: {other} has left and nobody switches it off; if it is: pairkeep confirm-fenced {other}"
+        )
     placements = {g.name: Placement(None, reason, hands_off=True, waits_for=other) for g in view.cluster.groups}
     found = {} if view.record.maintenance else shots(view, [other])
     return Decision(placements, {node: tuple(Fence(t) for t in targets) for node, targets in found.items()})
