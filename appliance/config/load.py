@@ -128,6 +128,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
                 link=drbd.get("link", len(networks)),
                 minor=minor,
                 port=FIRST_PORT + minor,
+                verify_every_h=drbd.get("verify_every_h"),
             )
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),

@@ -57,7 +57,8 @@ class Node:
 class Drbd:
     """A replicated disk: ``/dev/drbd<minor>`` over ``disk`` on every node that is not votes_only.
 
-    ``link`` counts from 1: the network in ``Cluster.networks`` that carries the replication.
+    ``link`` counts from 1: the network in ``Cluster.networks`` that carries the replication. ``verify_every_h``:
+    how often both disks are compared by themselves; None for never.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Drbd:
     link: int
     minor: int
     port: int
+    verify_every_h: float | None = None
 
     @property
     def device(self) -> str:

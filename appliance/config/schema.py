@@ -378,7 +378,10 @@ _CLUSTER_TOML = vol.Schema(
                 _table(
                     "a table",
                     {"disk": _value("the absolute path of a disk below /dev, without '..'", _is_disk)},
-                    {"link": _number(1, MOST_LINKS, "")},
+                    {
+                        "link": _number(1, MOST_LINKS, ""),
+                        "verify_every_h": _number(0.01, 8760, "hours", whole=False),
+                    },
                 ),
             ),
             "group": _array(

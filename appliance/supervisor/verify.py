@@ -3,14 +3,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
+
+from gi.repository import GLib
 
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.world import Event
+
+# How often it is looked whether a verify is due.
+LOOK_S = 30
 
 
 class Verifier:
@@ -19,6 +25,21 @@ class Verifier:
     def __init__(self, service: SupervisorService) -> None:
         self._service = service
         self.results: dict[str, dict[str, Any]] = {}
+        self._due = {d.name: d.verify_every_h * 3600 for d in service.core.cluster.drbd if d.verify_every_h}
+        self._last = dict.fromkeys(self._due, service.now())
+        if self._due:
+            GLib.timeout_add_seconds(LOOK_S, self._start_what_is_due)
+
+    def _start_what_is_due(self) -> bool:
+        """The Primary compares, since it can repair. What cannot be compared now is tried at the next look."""
+        now = self._service.now()
+        for name, every_s in self._due.items():
+            report = self._service.core.local.drbd.get(name, DrbdReport())
+            resting = report.paired and not self._service.core.view.record.maintenance
+            if report.role == "Primary" and resting and now - self._last[name] >= every_s:
+                with contextlib.suppress(InputError):
+                    self.start(name)
+        return True
 
     def start(self, name: str) -> None:
         """Begin; raises InputError when the disks are not in a state to be compared."""
@@ -30,6 +51,7 @@ class Verifier:
                 f"{name} cannot be verified: it needs both disks UpToDate and connected, and here it is "
                 f"{report.disk}, the peer {report.peer_disk}, {report.connection}"
             )
+        self._last[name] = self._service.now()
         self._set(name, "running", "0 % compared", percent=0.0)
         self._service.lanes.put(f"verify:{name}", lambda: self._verify(name))
 
