@@ -28,6 +28,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever forms a pair anew goes first, so that what it has formed serves all others."""
+    items.sort(key=lambda item: "newly_formed" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def progress() -> Progress:
     return Progress(sys.__stderr__)
