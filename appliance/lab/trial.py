@@ -105,11 +105,8 @@ class Trial:
 
     @property
     def active(self) -> Machine:
-        """The machine with the service. Raises PairkeepError when there is none."""
-        name = self.running_on()
-        if name is None:
-            raise PairkeepError("the service runs nowhere")
-        return self.lab[name]
+        """The machine with the service. Waits for it: right after a restore the ring may be forming again."""
+        return self.lab[self.wait_running()]
 
     def other(self, machine: Machine) -> Machine:
         return self.lab[next(name for name in WORKERS if name != machine.name)]
