@@ -33,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
         print_json({"file": str(args.file), "valid": True, "problems": []})
         return 0
     workers = " and ".join(node.name for node in cluster.workers)
-    voters = ", ".join(node.name for node in cluster.nodes if node.votes_only)
+    voters = ", ".join(node.name for node in cluster.nodes if node.votes_only) or "none"
     groups = ", ".join(group.name for group in cluster.groups) or "none"
-    print(f"{args.file}: no mistakes. Cluster {cluster.name}: {workers}, votes only {voters}; groups {groups}")
+    print(
+        f"{args.file}: no mistakes. Cluster {cluster.name}: {workers}; votes only: {voters}; "
+        f"groups: {groups}; fencing: {cluster.fencing}"
+    )
     return 0
