@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.decide import decide, decide_without_quorum
-from appliance.decide.steps import Connect, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import Connect, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, State
 from appliance.sim.cluster import lab_cluster
 
@@ -257,10 +257,14 @@ def test_what_drbd_needs_is_done_whoever_uses_it() -> None:
     assert steps(split) == {}
     decided = replace(split, record=replace(STALE, discard={"shopdata": "beta"}))
     assert steps(decided) == {"alpha": (Connect("shopdata"),), "beta": (Connect("shopdata", discard=True),)}
-    old = view(
-        report("beta", drbd=replace(ALONE, disk="Consistent")), record=replace(STALE, forced={"shopdata": "beta"})
-    )
-    assert steps(old) == {}
+    forced = replace(STALE, current={"shopdata": ("beta",)}, forced={"shopdata": "beta"})
+    old = report("beta", drbd=replace(ALONE, disk="Consistent"))
+    away = view(old, report("witness"), record=forced)
+    assert steps(away) == {}
+    dead = view(*(replace(r, down=("alpha",)) for r in (old, report("witness"))), record=forced)
+    assert steps(dead)["beta"] == (ForceUpToDate("shopdata"),)
+    in_use = view(old, report("alpha", drbd=replace(ALONE, role="Primary")), record=forced)
+    assert "beta" not in steps(in_use)
     given_up = view(report("alpha", UP), report("beta", drbd=replace(ALONE, connection="StandAlone")))
     assert steps(given_up) == {"beta": (Connect("shopdata"),)}
 
@@ -289,5 +293,10 @@ def test_a_service_leaves_a_node_whose_disk_has_failed() -> None:
     )
     busy = view(report("alpha", UP, drbd=diskless), report("beta"), record=replace(BOTH, standby=("beta",)))
     assert decide(busy).placements["shop"].node == "alpha"
+    unproven = replace(BOTH, current={"shopdata": ("alpha",)})
+    assert (
+        decide(view(report("alpha", UP, drbd=diskless), report("beta"), record=unproven)).placements["shop"].node
+        is None
+    )
     lost = replace(diskless, peer_disk="DUnknown", connection="WFConnection")
     assert decide(view(report("alpha", UP, drbd=lost), report("beta"))).placements["shop"].node == "beta"

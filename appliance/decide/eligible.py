@@ -92,7 +92,7 @@ def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str |
     met its peer (drbd_nl.c, adm_attach, Linux 6.12).
     """
     current = view.record.current.get(drbd)
-    if report.works_on_peers_disk:
+    if report.works_on_peers_disk and any(n != node for n in current or ()):
         return None
     if current is None:
         return f"{drbd} has no data yet: both disks have to meet for the first time"

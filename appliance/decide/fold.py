@@ -118,7 +118,8 @@ def _copies_changed(
             return record if node in had else replace(record, current={**record.current, drbd: (*had, node)})
         case Force(drbd=drbd, node=node):
             current = {**record.current, drbd: (node,)}
-            return replace(record, current=current, forced={**record.forced, drbd: node})
+            discard = {d: n for d, n in record.discard.items() if d != drbd}
+            return replace(record, current=current, forced={**record.forced, drbd: node}, discard=discard)
         case Discard(drbd=drbd, node=node) if node not in record.current.get(drbd, ()):
             return replace(record, discard={**record.discard, drbd: node})
         case _:

@@ -139,6 +139,18 @@ def _forward(view: ClusterView, group: Group, here: str, share: GroupReport) -> 
     return None
 
 
+def _unused_elsewhere(view: ClusterView, name: str, node: str) -> bool:
+    """No other node is Primary of ``name``, nor about to be, nor perhaps so unseen: to force is to promote."""
+
+    def unused(other: str) -> bool:
+        if other not in view.members:
+            return view.surely_down(other)
+        primary = view.reports[other].drbd.get(name, DrbdReport()).role == "Primary"
+        return not primary and not any(_holds(view, g, other) for g in view.cluster.groups if name in g.drbd)
+
+    return all(unused(n.name) for n in view.cluster.workers if n.name != node)
+
+
 def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
     """What nodes do for a DRBD resource whoever uses it."""
     steps: dict[str, Step] = {}
@@ -153,7 +165,8 @@ def drbd_steps(view: ClusterView, name: str) -> dict[str, Step]:
         if report.role == "Unconfigured":
             steps[node] = Up(name)
         elif view.record.forced.get(name) == node and report.role == "Secondary" and report.disk != "UpToDate":
-            steps[node] = ForceUpToDate(name)
+            if _unused_elsewhere(view, name, node):
+                steps[node] = ForceUpToDate(name)
         elif report.split_brain or victim is not None:
             if victim is not None and report.connection == "StandAlone":
                 steps[node] = Connect(name, discard=node == victim)

@@ -49,9 +49,6 @@ class Absences:
             else:
                 self._since.setdefault(node, now)
 
-    def is_here(self, node: str) -> bool:
-        return node not in self._since
-
     def set_gone(self, node: str) -> None:
         """It said farewell, or it was switched off; true until it is a member again."""
         self._gone.add(node)

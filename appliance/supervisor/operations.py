@@ -116,6 +116,8 @@ class SupervisorOperations:
             raise InputError("both nodes have to take part for that")
         if not any(side.split_brain for side in sides.values()):
             raise InputError(f"{drbd} has no split brain")
+        if node not in sides:
+            raise InputError(f"{node} only votes and has no copy")
         if sides[node].role == "Primary":
             raise InputError(f"{drbd} is in use on {node}", hint=f"pairkeep standby {node}")
         if node in view.record.current.get(drbd, ()):

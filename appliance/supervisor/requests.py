@@ -26,9 +26,13 @@ class Requests:
     _detached: set[str] = field(default_factory=set)
 
     def membership_changed(self, members: Sequence[str]) -> None:
-        """What was sent is void. Whoever is back is not off, whatever was done to it."""
+        """What was sent is void. Whoever is back is not off, whatever was done to it.
+
+        Nor is it known of anyone by a node that was away itself: meanwhile the others may have had it back.
+        """
         self._sent.clear()
-        self.wishes = [w for w in self.wishes if not (isinstance(w, Fenced) and w.node in members)]
+        stayed = self.me in members and (2 * len(members) > len(self.cluster.nodes) or self.cluster.two_node)
+        self.wishes = [w for w in self.wishes if not isinstance(w, Fenced) or (stayed and w.node not in members)]
 
     def drbd_changed(self, name: str, had: DrbdReport, now: DrbdReport) -> None:
         """A request about ``name`` that came to nothing may be right now."""

@@ -193,7 +193,11 @@ class SupervisorService:
         self.core.on_fence_request(drbd)
 
     def split_brain(self, drbd: str) -> None:
-        """DRBD refuses to connect because both copies were changed."""
+        """DRBD refuses to connect because both copies were changed.
+
+        For this its helper is told ``minor-N`` and not the resource's name (drbd_nl.c, drbd_khelper).
+        """
+        drbd = next((d.name for d in self._own.drbd if drbd in (d.name, f"minor-{d.minor}")), drbd)
         if drbd in self._disks:
             self._split.add(drbd)
             text = f"{drbd}: split brain, both copies were changed apart from each other"
