@@ -237,3 +237,14 @@ def test_a_fencing_that_is_wanted_no_more_is_not_done() -> None:
     assert not core.wants(Fence("beta"))
     core.on_step_dropped(Fence("beta"))
     assert not any(isinstance(m, Fenced) for m in desk.sent)
+
+
+def test_what_was_learnt_before_a_node_was_away_itself_is_not_told_later() -> None:
+    core, desk = running()
+    core.on_step_done(Fence("beta"), None)
+    core.on_members(4, (), ())
+    desk.sent.clear()
+    core.on_members(12, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
+    hear_own(core, desk)
+    assert core.absences.down() == ()
+    assert not core.busy

@@ -196,5 +196,7 @@ def test_what_is_on_record_as_newest_is_never_thrown_away() -> None:
     assert fold(view, "witness", Discard(VIEW, "shopdata", "alpha")).record.discard == {}
     view = fold(view, "witness", Discard(VIEW, "shopdata", "beta"))
     assert view.record.discard == {"shopdata": "beta"}
+    forced = fold(view, "witness", Force(VIEW, "shopdata", "beta"))
+    assert forced.record.discard == {}
     view = fold(view, "beta", report("beta"))
     assert view.record.discard == {}
