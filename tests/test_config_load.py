@@ -11,7 +11,7 @@ import pytest
 
 from appliance.cli.main import main
 from appliance.config.load import ConfigError, load, parse
-from appliance.config.model import Address, Drbd, DrbdRole, Filesystem, Service
+from appliance.config.model import PREFERRED, Address, Drbd, DrbdRole, Filesystem, Service
 from appliance.errors import InputError
 
 FOLDER = Path(__file__).parent / "config"
@@ -58,13 +58,18 @@ def test_every_key_arrives() -> None:
     cluster = load(FOLDER / "good/everything.toml")
     assert (cluster.token_ms, cluster.watchdog_s) == (700, 15)
     assert [(d.minor, d.port, d.link) for d in cluster.drbd] == [(0, 7788, 1), (1, 7789, 2)]
-    db, files = cluster.groups
-    assert (db.prefer, db.failback, db.migration_threshold, db.failure_timeout_s) == ("beta", True, 1, 60)
+    db, files, web = cluster.groups
+    assert (db.scores, db.stickiness) == ({"alpha": -5, "beta": 50}, 20)
+    assert (db.failback, db.failback_delay_s, db.migration_threshold, db.failure_timeout_s) == (True, 300, 1, 60)
     assert db.resources[1:] == (
-        Filesystem("/srv/db", "drbd:db", "ext4", "noatime,nodev", 7.5),
-        Service("mariadb.service", "mysql", 300, 90),
+        Filesystem("/srv/db", "drbd:db", "ext4", "noatime,nodev", 60, 7.5, "block"),
+        Service("mariadb.service", "mysql", 9, 300, 90, "block"),
         Address(ip_interface("fd00:9::100/64"), link=2),
     )
+    assert (files.score("alpha"), files.never, files.apart_from) == (PREFERRED, ("beta",), ("db",))
+    assert (web.leader, web.after) == ("files", ("db", "files"))
+    assert [group.name for group in cluster.groups_in_order] == ["db", "files", "web"]
+    assert cluster.followers("files") == (web,)
     assert files.resources[-1] == Address(ip_interface("192.0.2.1/32"), interface="lo")
 
 

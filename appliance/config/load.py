@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import rules, schema
+from appliance.config import constraints, rules, schema, shape
 from appliance.config.model import (
     Address,
     Cluster,
@@ -61,7 +61,7 @@ def parse(text: str, name: str = "cluster.toml") -> Cluster:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(name, (_syntax(text, str(error)),)) from error
     found = schema.problems(raw)
-    found += rules.problems(schema.without(raw, [path for path, _ in found]))
+    found += rules.problems(shape.without(raw, [path for path, _ in found]))
     if found:
         found.sort(key=lambda problem: _position(raw, problem[0]))
         raise ConfigError(name, tuple(f"{_key(raw, path)}: {text}" for path, text in found))
@@ -76,7 +76,7 @@ def _syntax(text: str, message: str) -> str:
     return f"line {place[2]}, column {place[3]}: found {line!r}, which is not valid TOML: {place[1]}"
 
 
-def _position(raw: Mapping[str, Any], path: schema.Path) -> tuple[int, ...]:
+def _position(raw: Mapping[str, Any], path: shape.Path) -> tuple[int, ...]:
     """Sorts as the file reads; what is missing comes after what is there."""
     position: list[int] = []
     value: Any = raw
@@ -91,7 +91,7 @@ def _position(raw: Mapping[str, Any], path: schema.Path) -> tuple[int, ...]:
     return tuple(position)
 
 
-def _key(raw: Mapping[str, Any], path: schema.Path) -> str:
+def _key(raw: Mapping[str, Any], path: shape.Path) -> str:
     """``group.shop.resources.2.device``: groups by name, places in arrays counted from 1 as links are."""
     words = [str(key + 1) if isinstance(key, int) else key for key in path]
     if path[:1] == ("group",) and len(path) > 1:
@@ -132,10 +132,21 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
             )
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),
-        groups=tuple(
-            Group(**{**group, "resources": tuple(_resource(r, networks) for r in group["resources"])})
-            for group in raw.get("group", [])
-        ),
+        groups=tuple(_group(group, networks) for group in raw.get("group", [])),
+    )
+
+
+def _group(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Group:
+    scores = raw.get("scores", {})
+    arrays = ("resources", "after", "apart_from")
+    return Group(
+        **{key: value for key, value in raw.items() if key not in (*arrays, "scores", "with")},
+        after=tuple(raw.get("after", ())),
+        apart_from=tuple(raw.get("apart_from", ())),
+        resources=tuple(_resource(r, networks) for r in raw["resources"]),
+        scores={node: points for node, points in scores.items() if points != constraints.NEVER},
+        never=tuple(node for node, points in scores.items() if points == constraints.NEVER),
+        leader=raw.get("with"),
     )
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from graphlib import TopologicalSorter
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -14,12 +15,17 @@ from ipaddress import (
     IPv6Interface,
     IPv6Network,
 )
-from typing import Literal
+from typing import ClassVar, Literal
 
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
 
+
+# What follows when a resource does not stop: the node is fenced, or the group is left blocked and tried again.
+OnStopFailure = Literal["fence", "block"]
+# How many points `prefer` is worth among `scores`.
+PREFERRED = 100
 
 # How a node that has fallen silent is known to be down: its devices switched it off, its watchdog has surely
 # reset it, or a person says so.
@@ -78,6 +84,7 @@ class DrbdRole:
     """The resource of a group that is *started* while DRBD resource ``drbd`` is Primary here."""
 
     drbd: str
+    on_stop_failure: ClassVar[OnStopFailure] = "fence"
 
     @property
     def id(self) -> str:
@@ -92,7 +99,9 @@ class Filesystem:
     device: str
     type: str = "ext4"
     options: str = "noatime"
+    start_timeout_s: float = 120.0
     stop_timeout_s: float = 20.0
+    on_stop_failure: OnStopFailure = "fence"
 
     @property
     def id(self) -> str:
@@ -105,8 +114,10 @@ class Service:
 
     unit: str
     probe: str | None = None
+    probe_timeout_s: float = 5.0
     start_timeout_s: float = 120.0
     stop_timeout_s: float = 60.0
+    on_stop_failure: OnStopFailure = "fence"
 
     @property
     def id(self) -> str:
@@ -120,6 +131,7 @@ class Address:
     address: IPInterface
     interface: str | None = None
     link: int | None = None
+    on_stop_failure: ClassVar[OnStopFailure] = "fence"
 
     @cached_property
     def id(self) -> str:
@@ -134,14 +146,30 @@ class Group:
     """Resources that live on one node together: started in this order, stopped in the reverse.
 
     ``migration_threshold`` failures within ``failure_timeout_s`` seconds move the group away from a node.
+    ``scores``: points by node; ``never``: nodes that must not run it. With ``failback`` it moves to a node that
+    has more points than the present one and ``stickiness`` together, once that node has been fit for it for
+    ``failback_delay_s``. ``leader`` (written as ``with``): the group on whose node this one runs.
+    ``after``: groups that have to run before it starts, and that stop after it. ``apart_from``: groups whose
+    node it avoids, and gives up to them.
     """
 
     name: str
     resources: tuple[Resource, ...]
     prefer: str | None = None
+    scores: Mapping[str, int] = field(default_factory=dict)
+    never: tuple[str, ...] = ()
     failback: bool = False
+    failback_delay_s: float = 0.0
+    stickiness: int = 0
     migration_threshold: int = 3
     failure_timeout_s: float = 600.0
+    after: tuple[str, ...] = ()
+    leader: str | None = None
+    apart_from: tuple[str, ...] = ()
+
+    def score(self, node: str) -> int:
+        """The points that speak for ``node``."""
+        return self.scores.get(node, 0) + (PREFERRED if node == self.prefer else 0)
 
     def index(self, resource_id: str) -> int:
         return next(i for i, r in enumerate(self.resources) if r.id == resource_id)
@@ -150,6 +178,11 @@ class Group:
     def drbd(self) -> tuple[str, ...]:
         """Names of the DRBD resources that the group promotes."""
         return tuple(r.drbd for r in self.resources if isinstance(r, DrbdRole))
+
+
+def dependencies(groups: Iterable[Group]) -> dict[str, tuple[str, ...]]:
+    """For each group by name those that its own place depends on."""
+    return {g.name: (*g.after, *((g.leader,) if g.leader else ()), *g.apart_from) for g in groups}
 
 
 @dataclass(frozen=True)
@@ -206,6 +239,16 @@ class Cluster:
     def peer_of(self, worker: str) -> str:
         """The other of the two workers."""
         return next(n.name for n in self.workers if n.name != worker)
+
+    @cached_property
+    def groups_in_order(self) -> tuple[Group, ...]:
+        """Each group behind those that its own place depends on."""
+        return tuple(self.group(name) for name in TopologicalSorter(dependencies(self.groups)).static_order())
+
+    def followers(self, group: str) -> tuple[Group, ...]:
+        """The groups that run where ``group`` runs, directly or by way of another."""
+        direct = [g for g in self.groups if g.leader == group]
+        return tuple(found for g in direct for found in (g, *self.followers(g.name)))
 
     @property
     def consensus_ms(self) -> int:

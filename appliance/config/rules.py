@@ -8,12 +8,14 @@ not are absent (None in arrays), and a rule that would need one of those says no
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config.model import Fencing, IPAddress, IPInterface, IPNetwork
-from appliance.config.schema import Path, Problem, shown
+from appliance.config import constraints
+from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
+from appliance.config.shape import Path, Problem, shown
 
 Raw = Mapping[str, Any]
 # What fence agents call the address of their device (FenceAgentAPI.md of fence-agents, and their manuals).
@@ -24,12 +26,13 @@ WORKERS = 2
 def problems(raw: Raw) -> Iterator[Problem]:
     """Everything that contradicts something else."""
     yield from _networks(raw)
+    yield from _times(raw)
     yield from _nodes(raw)
     yield from _fence(raw)
     yield from _links(raw)
     yield from _ping(raw)
     yield from _drbd(raw)
-    yield from _groups(raw)
+    yield from constraints.problems(raw)
     yield from _drbd_roles(raw)
     yield from _filesystems(raw)
     yield from _services(raw)
@@ -53,6 +56,19 @@ def _networks(raw: Raw) -> Iterator[Problem]:
             if net is not None and earlier is not None and net.overlaps(earlier):
                 text = f'found "{net}", expected a network apart from "{earlier}" (link {j + 1})'
                 yield ("cluster", "networks", i), text
+
+
+def _times(raw: Raw) -> Iterator[Problem]:
+    """A ring that forms anew carries no word to the watchdogs for a token, a consensus and a beat."""
+    cluster = raw.get("cluster", {})
+    token_ms, watchdog_s = cluster.get("token_ms", Cluster.token_ms), cluster.get("watchdog_s", Cluster.watchdog_s)
+    least = math.ceil(2.2 * token_ms / 1000 + 2)
+    if watchdog_s <= least:
+        yield (
+            ("cluster", "watchdog_s"),
+            f"found {watchdog_s}, expected more than {least} with a token of {token_ms} ms: otherwise the watchdog "
+            "resets healthy nodes whenever the membership changes",
+        )
 
 
 def _nodes(raw: Raw) -> Iterator[Problem]:
@@ -186,26 +202,6 @@ def _drbd(raw: Raw) -> Iterator[Problem]:
             )
         if disk is not None:
             seen.setdefault(disk, name)
-
-
-def _groups(raw: Raw) -> Iterator[Problem]:
-    nodes = raw.get("node", {})
-    workers = [name for name, node in nodes.items() if node.get("votes_only") is not True]
-    names: set[str] = set()
-    for i, group in enumerate(raw.get("group", [])):
-        if group is None:
-            continue
-        name, prefer = group.get("name"), group.get("prefer")
-        if name in names:
-            yield ("group", i, "name"), f"found {shown(name)}, expected a name that no other group has"
-        if name is not None:
-            names.add(name)
-        if prefer is not None and "node" in raw and prefer not in workers:
-            why = "that node only votes" if prefer in nodes else "there is no such node"
-            yield (
-                ("group", i, "prefer"),
-                f"found {shown(prefer)}, expected {' or '.join(workers) or 'a node'}: {why}",
-            )
 
 
 def _resources(raw: Raw, kind: str) -> Iterator[tuple[Path, list[Raw | None], Raw]]:

@@ -7,7 +7,7 @@ Validators only check; they say what they expected, and `problems` adds where an
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
@@ -15,10 +15,23 @@ from typing import Any
 
 import voluptuous as vol
 
-# Keys and, in arrays, positions (from 0) that lead to a value.
-Path = tuple[str | int, ...]
-Problem = tuple[Path, str]
-Check = Callable[[Any], Any]
+from appliance.config.shape import (
+    Check,
+    Missing,
+    Path,
+    Problem,
+    Unknown,
+    array,
+    checked,
+    errors_of,
+    number,
+    shown,
+    table,
+    tables,
+    text,
+    value_like,
+    word,
+)
 
 # corosync.conf(5): knet carries up to eight links.
 MOST_LINKS = 8
@@ -33,28 +46,11 @@ UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 _TOP_FOLDERS = "bin boot dev etc home lib lib64 proc root run sbin sys tmp usr var"
 SYSTEM_FOLDERS = frozenset({"/", *(f"/{name}" for name in _TOP_FOLDERS.split())})
 
+# Enough to rank nodes by; Pacemaker's scores end at a million as well.
+MOST_POINTS = 1_000_000
+
 FILESYSTEM_TYPES = ("ext4",)
 PROBES = ("mysql",)
-
-
-class Unknown(vol.Invalid):
-    """A key that does not exist; its message is complete."""
-
-
-class Missing(vol.Invalid):
-    """A key that has to be there and is not."""
-
-
-def shown(value: object) -> str:
-    """A value as it would stand in TOML, shortened."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a table" if value else "an empty table"
-    if isinstance(value, list):
-        return "[" + ", ".join(shown(item) for item in value[:4]) + (", …]" if len(value) > 4 else "]")
-    text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 80 else text[:79] + "…"
 
 
 def problems(raw: Mapping[str, Any]) -> list[Problem]:
@@ -64,25 +60,6 @@ def problems(raw: Mapping[str, Any]) -> list[Problem]:
     except vol.MultipleInvalid as errors:
         return [_problem(raw, error) for error in errors.errors]
     return []
-
-
-def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
-    """A copy of ``raw`` that lacks what stands at ``paths``.
-
-    None stands there instead in arrays, an empty table for a node or a DRBD resource: the thing exists,
-    though nothing is known about it.
-    """
-
-    def copied(value: Any, path: Path) -> Any:
-        if isinstance(value, dict):
-            kept = {k: copied(v, (*path, k)) for k, v in value.items() if (*path, k) not in paths}
-            return {k: kept.get(k, {}) for k in value} if path in (("node",), ("drbd",)) else kept
-        if isinstance(value, list):
-            return [None if (*path, i) in paths else copied(v, (*path, i)) for i, v in enumerate(value)]
-        return value
-
-    copy: dict[str, Any] = copied(dict(raw), ())
-    return copy
 
 
 def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
@@ -95,112 +72,6 @@ def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
     for key in path:
         value = value[key]
     return path, f"found {shown(value)}, {error.msg}"
-
-
-def _table(what: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """A table with these keys and no others."""
-    fields = {**required, **(optional or {})}
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise vol.Invalid(f"expected {what}")
-        errors: list[vol.Invalid] = []
-        for key in value.keys() - fields.keys():
-            near = get_close_matches(key, fields, n=1)
-            advice = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(fields)}"
-            errors.append(Unknown(f"unknown key; {advice}", path=[key]))
-        errors.extend(
-            Missing(f"expected {getattr(required[key], 'what', 'a value')}", path=[key])
-            for key in required
-            if key not in value
-        )
-        for key in fields.keys() & value.keys():
-            errors.extend(_errors(fields[key], value[key], key))
-        return _checked(value, errors)
-
-    return _named(what, check)
-
-
-def _tables(what: str, name: str, pattern: str, entry: Check) -> Check:
-    """A table of tables whose keys are names."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise vol.Invalid(f"expected {what}")
-        errors: list[vol.Invalid] = []
-        for key, item in value.items():
-            if not re.fullmatch(pattern, key):
-                errors.append(Unknown(f'found the name "{key}", expected {name}', path=[key]))
-            else:
-                errors.extend(_errors(entry, item, key))
-        return _checked(value, errors)
-
-    return _named(what, check)
-
-
-def _array(what: str, entry: Check, least: int = 0, most: int | None = None) -> Check:
-    """An array whose items are all checked (voluptuous' own sequences stop at the first bad table)."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, list) or len(value) < least or (most is not None and len(value) > most):
-            raise vol.Invalid(f"expected {what}")
-        return _checked(value, [e for i, item in enumerate(value) for e in _errors(entry, item, i)])
-
-    return _named(what, check)
-
-
-def _errors(check: Check, value: Any, key: str | int) -> list[vol.Invalid]:
-    try:
-        vol.Schema(check)(value)
-    except vol.MultipleInvalid as found:
-        found.prepend([key])
-        return list(found.errors)
-    return []
-
-
-def _checked(value: Any, errors: list[vol.Invalid]) -> Any:
-    if errors:
-        raise vol.MultipleInvalid(errors)
-    return value
-
-
-def _named(what: str, check: Check) -> Check:
-    check.what = what  # type: ignore[attr-defined]
-    return check
-
-
-def _value(what: str, test: Callable[[Any], object]) -> Check:
-    """A single value; ``test`` answers falsely or raises ValueError for one that will not do."""
-
-    def check(value: Any) -> Any:
-        try:
-            good = test(value)
-        except ValueError:
-            good = False
-        if not good:
-            raise vol.Invalid(f"expected {what}")
-        return value
-
-    return _named(what, check)
-
-
-def _text(what: str, pattern: str) -> Check:
-    return _value(what, lambda v: isinstance(v, str) and re.fullmatch(pattern, v))
-
-
-def _number(low: float, high: float, unit: str, *, whole: bool = True) -> Check:
-    what = f"a {'whole ' if whole else ''}number from {low} to {high}{unit and ' ' + unit}"
-
-    def test(value: Any) -> bool:
-        kind_fits = isinstance(value, int) or (isinstance(value, float) and not whole)
-        return kind_fits and not isinstance(value, bool) and low <= value <= high
-
-    return _value(what, test)
-
-
-def _word(*words: str) -> Check:
-    listed = " or ".join(f'"{word}"' for word in words)
-    return _value(listed, lambda v: v in words)
 
 
 def _is_address(value: Any) -> bool:
@@ -258,57 +129,71 @@ def _fence_device(value: Any) -> Any:
     if "agent" not in value:
         errors.append(Missing(f"expected {_FENCE_KEYS['agent'].what}", path=["agent"]))  # type: ignore[attr-defined]
     for key, item in own.items():
-        errors.extend(_errors(_FENCE_KEYS[key], item, key))
+        errors.extend(errors_of(_FENCE_KEYS[key], item, key))
     for key, item in options.items():
-        errors.extend(_errors(_fence_option, item, key))
-    return _checked(value, errors)
+        errors.extend(errors_of(_fence_option, item, key))
+    return checked(value, errors)
 
 
 def _fence(value: Any) -> Any:
     """One device, or an array of them, tried in this order."""
     if isinstance(value, list):
-        return _array("one device or an array of them", _fence_device, least=1)(value)
+        return array("one device or an array of them", _fence_device, least=1)(value)
     return _fence_device(value)
 
 
-_boolean = _value("true or false", lambda v: isinstance(v, bool))
-_timeout = _number(1, 3600, "seconds", whole=False)
+_boolean = value_like("true or false", lambda v: isinstance(v, bool))
+_timeout = number(1, 3600, "seconds", whole=False)
+_on_stop_failure = word("fence", "block")
+_group_name = text("the name of another group", NAME)
+_score = value_like(
+    f'a whole number from -{MOST_POINTS} to {MOST_POINTS}, or "never"',
+    lambda v: v == "never" or (isinstance(v, int) and not isinstance(v, bool) and abs(v) <= MOST_POINTS),
+)
 
 # Names that fence agents give to what must not stand in a file that everyone may read.
 SECRETS = ("password", "passwd", "snmp_priv_passwd")
 _FENCE_KEYS: dict[str, Check] = {
-    "agent": _text('the name of a fence agent, like "fence_ipmilan"', r"fence_[a-z0-9_]{1,40}"),
-    "password_file": _value("the absolute path of a file, without '..'", _is_clean),
+    "agent": text('the name of a fence agent, like "fence_ipmilan"', r"fence_[a-z0-9_]{1,40}"),
+    "password_file": value_like("the absolute path of a file, without '..'", _is_clean),
     "timeout_s": _timeout,
 }
-_fence_option = _value(
+_fence_option = value_like(
     "text, a number, or true or false, on one line",
     lambda v: isinstance(v, bool | int | float) or (isinstance(v, str) and v.isprintable()),
 )
 
 _RESOURCES: dict[str, Check] = {
-    "drbd": _table("a table", {"drbd": _text("the name of a [drbd.NAME] table", NAME)}),
-    "filesystem": _table(
+    "drbd": table("a table", {"drbd": text("the name of a [drbd.NAME] table", NAME)}),
+    "filesystem": table(
         "a table",
         {
-            "filesystem": _value("the absolute path of a mount point of its own, without '..'", _is_target),
-            "device": _value('"drbd:NAME" or an absolute path below /dev', _is_device),
+            "filesystem": value_like("the absolute path of a mount point of its own, without '..'", _is_target),
+            "device": value_like('"drbd:NAME" or an absolute path below /dev', _is_device),
         },
         {
-            "type": _word(*FILESYSTEM_TYPES),
-            "options": _text("mount options separated by commas, without blanks", r"[\w=.:,+-]+"),
+            "type": word(*FILESYSTEM_TYPES),
+            "options": text("mount options separated by commas, without blanks", r"[\w=.:,+-]+"),
+            "start_timeout_s": _timeout,
             "stop_timeout_s": _timeout,
+            "on_stop_failure": _on_stop_failure,
         },
     ),
-    "service": _table(
+    "service": table(
         "a table",
-        {"service": _text("a systemd unit ending in .service, .socket or .target", UNIT)},
-        {"probe": _word(*PROBES), "start_timeout_s": _timeout, "stop_timeout_s": _timeout},
+        {"service": text("a systemd unit ending in .service, .socket or .target", UNIT)},
+        {
+            "probe": word(*PROBES),
+            "probe_timeout_s": _timeout,
+            "start_timeout_s": _timeout,
+            "stop_timeout_s": _timeout,
+            "on_stop_failure": _on_stop_failure,
+        },
     ),
-    "address": _table(
+    "address": table(
         "a table",
-        {"address": _value('an address with its prefix length, like "10.9.1.100/24"', _is_interface)},
-        {"interface": _text("the name of a network interface", r"[A-Za-z0-9_.-]{1,15}")},
+        {"address": value_like('an address with its prefix length, like "10.9.1.100/24"', _is_interface)},
+        {"interface": text("the name of a network interface", r"[A-Za-z0-9_.-]{1,15}")},
     ),
 }
 
@@ -326,43 +211,43 @@ def _resource(value: Any) -> Any:
 
 
 _CLUSTER_TOML = vol.Schema(
-    _table(
+    table(
         "tables",
         {
-            "cluster": _table(
+            "cluster": table(
                 "a table",
                 {
-                    "name": _text("a name of letters, digits, - and _ (at most 32)", NAME),
-                    "networks": _array(
+                    "name": text("a name of letters, digits, - and _ (at most 32)", NAME),
+                    "networks": array(
                         f"an array of 1 to {MOST_LINKS} networks",
-                        _value('a network without host bits, like "10.9.1.0/24"', _is_network),
+                        value_like('a network without host bits, like "10.9.1.0/24"', _is_network),
                         least=1,
                         most=MOST_LINKS,
                     ),
                 },
                 {
-                    "token_ms": _number(300, 10000, "milliseconds"),
-                    "watchdog_s": _number(5, 60, "seconds"),
-                    "fencing": _word("devices", "watchdog", "manual"),
-                    "fence_then": _word("on", "off"),
-                    "fence_delay_s": _number(0, 300, "seconds", whole=False),
-                    "ping": _array(
+                    "token_ms": number(300, 10000, "milliseconds"),
+                    "watchdog_s": number(5, 60, "seconds"),
+                    "fencing": word("devices", "watchdog", "manual"),
+                    "fence_then": word("on", "off"),
+                    "fence_delay_s": number(0, 300, "seconds", whole=False),
+                    "ping": array(
                         "an array of addresses, such as the gateway's",
-                        _value("an address without a prefix length", _is_address),
+                        value_like("an address without a prefix length", _is_address),
                         most=MOST_PINGED,
                     ),
                 },
             ),
-            "node": _tables(
+            "node": tables(
                 "a [node.NAME] table for each machine",
                 "a host name (small letters, digits and -, at most 63)",
                 HOSTNAME,
-                _table(
+                table(
                     "a table",
                     {
-                        "links": _array(
+                        "links": array(
                             "an array with one address for each of cluster.networks",
-                            _value("an address without a prefix length", _is_address),
+                            value_like("an address without a prefix length", _is_address),
                             least=1,
                         )
                     },
@@ -371,32 +256,40 @@ _CLUSTER_TOML = vol.Schema(
             ),
         },
         {
-            "drbd": _tables(
+            "drbd": tables(
                 "[drbd.NAME] tables",
                 "letters, digits, - and _, a letter first (at most 32)",
                 NAME,
-                _table(
+                table(
                     "a table",
-                    {"disk": _value("the absolute path of a disk below /dev, without '..'", _is_disk)},
+                    {"disk": value_like("the absolute path of a disk below /dev, without '..'", _is_disk)},
                     {
-                        "link": _number(1, MOST_LINKS, ""),
-                        "verify_every_h": _number(0.01, 8760, "hours", whole=False),
+                        "link": number(1, MOST_LINKS, ""),
+                        "verify_every_h": number(0.01, 8760, "hours", whole=False),
                     },
                 ),
             ),
-            "group": _array(
+            "group": array(
                 "[[group]] tables",
-                _table(
+                table(
                     "a table",
                     {
-                        "name": _text("a name of letters, digits, - and _ (at most 32)", NAME),
-                        "resources": _array("an array of at least one resource", _resource, least=1),
+                        "name": text("a name of letters, digits, - and _ (at most 32)", NAME),
+                        "resources": array("an array of at least one resource", _resource, least=1),
                     },
                     {
-                        "prefer": _text("a node's name", HOSTNAME),
+                        "prefer": text("a node's name", HOSTNAME),
+                        "scores": tables(
+                            "a table of points for nodes, like { alpha = 50 }", "a node's name", HOSTNAME, _score
+                        ),
                         "failback": _boolean,
-                        "migration_threshold": _number(1, 1000, "failures"),
-                        "failure_timeout_s": _number(1, 604800, "seconds", whole=False),
+                        "failback_delay_s": number(0, 604800, "seconds", whole=False),
+                        "stickiness": number(0, MOST_POINTS, "points"),
+                        "after": array("an array of names of other groups", _group_name),
+                        "with": _group_name,
+                        "apart_from": array("an array of names of other groups", _group_name),
+                        "migration_threshold": number(1, 1000, "failures"),
+                        "failure_timeout_s": number(1, 604800, "seconds", whole=False),
                     },
                 ),
             ),

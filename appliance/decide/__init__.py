@@ -34,7 +34,9 @@ def decide(view: ClusterView) -> Decision:
     if not view.quorate:
         alone = view.cluster.two_node and len(view.members) == 1 and view.reports[view.members[0]].quorate
         return _alone(view) if alone else _nothing(view.cluster, _no_quorum(view))
-    placements = {group.name: place(view, group) for group in view.cluster.groups}
+    placements: dict[str, Placement] = {}
+    for group in view.cluster.groups_in_order:
+        placements[group.name] = place(view, group, {name: p.node for name, p in placements.items()})
     steps: dict[str, list[Step]] = {name: [] for name in view.members}
     for group in view.cluster.groups:
         placement = placements[group.name]

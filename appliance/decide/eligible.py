@@ -12,6 +12,8 @@ def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
     """Why ``node`` must not run ``group``; None when it may."""
     if view.cluster.node(node).votes_only:
         return "it only votes"
+    if node in group.never:
+        return "its score there is never"
     if node not in view.members:
         return absence(view, node)
     report = view.reports.get(node)

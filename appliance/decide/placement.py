@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from appliance.config.model import Group
+from appliance.decide.company import Placed, awaited, is_active, misplaced
 from appliance.decide.eligible import absence, obstacle, worn_out
 from appliance.decide.view import ClusterView
+
+# What speaks against nodes, by name.
+Against = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -20,15 +24,24 @@ class Placement:
 
     node: str | None
     reason: str
-    nodes: tuple[tuple[str, str], ...] = ()
+    nodes: Against = ()
     hands_off: bool = False
     waits_for: str | None = None
 
 
-def place(view: ClusterView, group: Group) -> Placement:
-    """Decide for one group. The view must be quorate and its record adopted."""
-    holders = [n for n in view.members if _active(view, group, n)]
-    against = _against(view, group)
+def place(view: ClusterView, group: Group, placed: Placed) -> Placement:
+    """Decide for one group, given where those are to run that its place depends on.
+
+    The view must be quorate and its record adopted.
+    """
+    found = _place(view, group, placed)
+    blocked = [s for n in view.members if (s := view.reports[n].groups.get(group.name)) and s.blocked]
+    return replace(found, reason=f"{found.reason}; {blocked[0].blocked}") if blocked else found
+
+
+def _place(view: ClusterView, group: Group, placed: Placed) -> Placement:
+    holders = [n for n in view.members if is_active(view, group.name, n)]
+    against = _against(view, group, placed)
     if view.record.maintenance:
         where = f"runs on {holders[0]}" if holders else "does not run"
         return Placement(
@@ -50,17 +63,22 @@ def place(view: ClusterView, group: Group) -> Placement:
         if stuck:
             reason = f"{stuck}; nothing can start elsewhere until {name} is reset"
             return Placement(name, reason, against, waits_for=name)
+    waits = awaited(view, group, placed)
+    if holders and waits is not None:
+        return Placement(None, waits, against)
     if holders and (not unsure or _owns(view, group, holders[0])):
-        return _stay_or_move(view, group, holders[0], against)
+        return _stay_or_move(view, group, holders[0], against, placed)
     if unsure:
         name = unsure[0]
         return Placement(None, f"waiting for {name}: {absence(view, name)}", against, waits_for=name)
-    return _fresh(view, group, against)
+    if waits is not None:
+        return Placement(None, waits, against)
+    return _fresh(view, group, against, placed)
 
 
-def _active(view: ClusterView, group: Group, node: str) -> bool:
-    share = view.reports[node].groups.get(group.name)
-    return share is not None and share.active
+def _possible(view: ClusterView, group: Group, node: str, placed: Placed) -> bool:
+    """It may run there, whether or not another node would be better."""
+    return obstacle(view, group, node) is None and misplaced(view, group, node, placed) is None
 
 
 def _owns(view: ClusterView, group: Group, node: str) -> bool:
@@ -68,50 +86,70 @@ def _owns(view: ClusterView, group: Group, node: str) -> bool:
     return view.reports[node].groups[group.name].states[0] == "started"
 
 
-def _against(view: ClusterView, group: Group) -> tuple[tuple[str, str], ...]:
+def _against(view: ClusterView, group: Group, placed: Placed) -> Against:
     found: list[tuple[str, str]] = []
-    for node in view.cluster.workers:
-        reason = obstacle(view, group, node.name)
-        if reason is None and node.name in view.members:
-            reason = worn_out(view, group, node.name)
+    for node in (n.name for n in view.cluster.workers):
+        reason = obstacle(view, group, node) or misplaced(view, group, node, placed)
+        if reason is None:
+            reason = worn_out(view, group, node) or _followers_suffer(view, group, node)
         if reason is not None:
-            found.append((node.name, reason))
+            found.append((node, reason))
     return tuple(found)
 
 
-def _stay_or_move(view: ClusterView, group: Group, here: str, against: tuple[tuple[str, str], ...]) -> Placement:
+def _followers_suffer(view: ClusterView, group: Group, node: str) -> str | None:
+    """What speaks against ``node`` for a group that has to go where this one goes."""
+    for follower in view.cluster.followers(group.name):
+        reason = obstacle(view, follower, node) or worn_out(view, follower, node)
+        if reason is not None:
+            return f"{follower.name}, which runs with it: {reason}"
+    return None
+
+
+def _stay_or_move(view: ClusterView, group: Group, here: str, against: Against, placed: Placed) -> Placement:
     speaks = dict(against)
     free = [n for n in _ranking(view, group) if n not in speaks]
     wanted = view.record.wanted.get(group.name)
     if wanted in free and wanted != here:
         return Placement(wanted, f"moving to {wanted} as ordered", against)
     if here in free:
-        if group.failback and group.prefer in free and group.prefer != here:
-            return Placement(group.prefer, f"moving back to {group.prefer}, which it prefers", against)
+        better = _better(view, group, here, free)
+        if better is not None:
+            return Placement(better, f"moving back to {better}, which it prefers", against)
         runs = view.reports[here].groups[group.name].running
         return Placement(here, f"{'runs' if runs else 'is being started'} on {here}", against)
     if free:
         return Placement(free[0], f"moving to {free[0]}; {here}: {speaks[here]}", against)
-    if obstacle(view, group, here) is None:
+    if _possible(view, group, here, placed):
         return Placement(here, f"stays on {here} although {speaks[here]}: no other node can run it", against)
     return Placement(None, f"cannot stay on {here}: {speaks[here]}; no other node can run it", against)
 
 
-def _fresh(view: ClusterView, group: Group, against: tuple[tuple[str, str], ...]) -> Placement:
+def _better(view: ClusterView, group: Group, here: str, free: list[str]) -> str | None:
+    """Where the group likes to be so much more than ``here`` that it moves back without need."""
+    if not group.failback:
+        return None
+    for node in free:
+        waited = group.failback_delay_s == 0 or group.name in view.reports[node].fit
+        if waited and group.score(node) > group.score(here) + group.stickiness:
+            return node
+    return None
+
+
+def _fresh(view: ClusterView, group: Group, against: Against, placed: Placed) -> Placement:
     speaks = dict(against)
     free = [n for n in _ranking(view, group) if n not in speaks]
     # A start that has begun goes on, even if another node would be better by now.
     free.sort(key=lambda n: n != view.claims.get(group.name))
     if free:
         return Placement(free[0], f"starts on {free[0]}", against)
-    worn = [n for n in _ranking(view, group) if n in view.members and obstacle(view, group, n) is None]
+    worn = [n for n in _ranking(view, group) if n in view.members and _possible(view, group, n, placed)]
     if worn:
         return Placement(worn[0], f"tries {worn[0]} again although {speaks[worn[0]]}", against)
     return Placement(None, "no node can run it", against)
 
 
 def _ranking(view: ClusterView, group: Group) -> list[str]:
-    """Nodes in the order in which they are tried: ordered, preferred, then the file's order."""
-    first = (view.record.wanted.get(group.name), group.prefer)
-    names = [n.name for n in view.cluster.workers]
-    return sorted(names, key=lambda n: (first.index(n) if n in first else len(first), names.index(n)))
+    """Nodes in the order in which they are tried: ordered, by their points, then the file's order."""
+    wanted = view.record.wanted.get(group.name)
+    return sorted((n.name for n in view.cluster.workers), key=lambda n: (n != wanted, -group.score(n)))

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.config.model import Address, Group
+from appliance.decide.company import may_start, may_stop
 from appliance.decide.placement import Placement
 from appliance.decide.view import ClusterView, DrbdReport, GroupReport
 
@@ -88,13 +89,19 @@ def lane(step: Step) -> str:
 def group_steps(view: ClusterView, group: Group, placement: Placement) -> dict[str, Step]:
     """The next step of every node that has one for ``group``."""
     steps: dict[str, Step] = {}
+    free_to_go = may_stop(view, group)
     for node in view.members:
         share = view.reports[node].groups.get(group.name)
         if share is None or share.stuck or not share.active or node == placement.node:
             continue
-        steps[node] = stop_step(group, share)
+        if free_to_go:
+            steps[node] = stop_step(group, share)
     here = placement.node
-    if here is None or any(_holds(view, group, node) for node in view.members if node != here):
+    if (
+        here is None
+        or not may_start(view, group, here)
+        or any(_holds(view, group, node) for node in view.members if node != here)
+    ):
         return steps
     share = view.reports[here].groups[group.name]
     step = None if share.stuck else _forward(view, group, here, share)

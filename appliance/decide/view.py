@@ -76,6 +76,7 @@ class GroupReport:
     """One node's share in a group: ``states`` and unexpired ``fails`` per resource, in the group's order.
 
     ``stuck`` says which stop failed: until this node is reset nothing is known to be stopped on it.
+    ``blocked``: a stop failed, and is tried again and again, since nobody is to be fenced for it.
     ``claimed``: nothing runs yet, but the node is about to start the group, or its first start is under way.
     """
 
@@ -83,6 +84,7 @@ class GroupReport:
     fails: tuple[int, ...]
     stuck: str = ""
     claimed: bool = False
+    blocked: str = ""
 
     @cached_property
     def holds(self) -> bool:
@@ -153,7 +155,8 @@ class Report:
     when they left, were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one
     saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
     off; ``unreached``: which of the addresses that it should reach do not answer it; ``warnings``: what people
-    should know of the node. ``serial`` tells a node's own reports apart.
+    should know of the node. ``fit``: groups with a delay before they move back that could have run here for so
+    long. ``serial`` tells a node's own reports apart.
     """
 
     node: str
@@ -170,6 +173,7 @@ class Report:
     fence_troubles: Mapping[str, FenceTrouble] = field(default_factory=dict)
     unreached: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    fit: tuple[str, ...] = ()
     serial: int = 0
 
 

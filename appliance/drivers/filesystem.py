@@ -69,12 +69,14 @@ class FilesystemDriver:
         target: str,
         fstype: str = "ext4",
         options: str = "noatime",
+        start_timeout_s: float = 120.0,
         stop_timeout_s: float = 20.0,
     ) -> None:
         self.device = device
         self.target = target
         self._type = fstype
         self._options = options
+        self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
 
     def state(self) -> State:
@@ -105,7 +107,10 @@ class FilesystemDriver:
         Path(self.target).mkdir(parents=True, exist_ok=True)
         try:
             # ext4 replays its journal by itself; a full check would only delay a takeover
-            run(["mount", "-t", self._type, "-o", self._options, self.device, self.target], timeout_s=120)
+            run(
+                ["mount", "-t", self._type, "-o", self._options, self.device, self.target],
+                timeout_s=self._start_timeout_s,
+            )
         except RunError as error:
             raise DriverError(error.message) from error
 

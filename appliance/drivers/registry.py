@@ -21,11 +21,21 @@ def driver_for(cluster: Cluster, resource: Resource, systemd: Systemd) -> Driver
             kind, _, name = resource.device.partition(":")
             device = cluster.drbd_named(name).device if kind == "drbd" else resource.device
             return FilesystemDriver(
-                device, resource.target, resource.type, resource.options, resource.stop_timeout_s
+                device,
+                resource.target,
+                resource.type,
+                resource.options,
+                resource.start_timeout_s,
+                resource.stop_timeout_s,
             )
         case Service():
             return ServiceDriver(
-                systemd, resource.unit, resource.probe, resource.start_timeout_s, resource.stop_timeout_s
+                systemd,
+                resource.unit,
+                resource.probe,
+                resource.probe_timeout_s,
+                resource.start_timeout_s,
+                resource.stop_timeout_s,
             )
         case Address():
             network = cluster.networks[resource.link - 1] if resource.link is not None else None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 
 from appliance.decide.view import State
 from appliance.drivers.base import DriverError
@@ -13,11 +14,10 @@ from appliance.drivers.systemd import DOWN, Systemd
 from appliance.run import run
 
 MYSQL_SOCKET = "/run/mysqld/mysqld.sock"
-PROBE_S = 5
 POLL_S = 0.1
 
 
-def probe_mysql() -> str | None:
+def probe_mysql(timeout_s: float) -> str | None:
     """Ask MariaDB to compute something, as the system's root over its socket; None when it did."""
     import pymysql  # only the database image has it
 
@@ -25,9 +25,9 @@ def probe_mysql() -> str | None:
         connection = pymysql.connect(
             unix_socket=MYSQL_SOCKET,
             user="root",
-            connect_timeout=PROBE_S,
-            read_timeout=PROBE_S,
-            write_timeout=PROBE_S,
+            connect_timeout=timeout_s,
+            read_timeout=timeout_s,
+            write_timeout=timeout_s,
         )
         with contextlib.closing(connection), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
@@ -37,7 +37,7 @@ def probe_mysql() -> str | None:
     return None if answer == (1,) else f"MariaDB answered SELECT 1 with {answer!r}"
 
 
-PROBES: dict[str, Callable[[], str | None]] = {"mysql": probe_mysql}
+PROBES: dict[str, Callable[[float], str | None]] = {"mysql": probe_mysql}
 
 
 class ServiceDriver:
@@ -48,12 +48,13 @@ class ServiceDriver:
         systemd: Systemd,
         unit: str,
         probe: str | None = None,
+        probe_timeout_s: float = 5.0,
         start_timeout_s: float = 120.0,
         stop_timeout_s: float = 60.0,
     ) -> None:
         self._systemd = systemd
         self._unit = unit
-        self._probe = PROBES[probe] if probe is not None else None
+        self._probe = partial(PROBES[probe], probe_timeout_s) if probe is not None else None
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
 

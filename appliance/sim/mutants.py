@@ -45,7 +45,7 @@ def waits_less_than_the_watchdog(broken: Broken) -> None:
 @mutant()
 def does_not_wait_for_absent_nodes(broken: Broken) -> None:
     """A group is started although an absent node may still run it."""
-    broken.edit(placement, "place", "    if unsure:", "    if False:")
+    broken.edit(placement, "_place", "    if unsure:", "    if False:")
 
 
 @mutant("by-hand")
@@ -150,13 +150,13 @@ def ignores_standby(broken: Broken) -> None:
 @mutant()
 def ignores_maintenance(broken: Broken) -> None:
     """In maintenance groups are started and stopped as ever."""
-    broken.edit(placement, "place", "if view.record.maintenance:", "if False:")
+    broken.edit(placement, "_place", "if view.record.maintenance:", "if False:")
 
 
 @mutant()
 def moves_away_from_a_stopping_supervisor(broken: Broken) -> None:
     """A supervisor that is restarted for an upgrade loses its groups to the other node."""
-    broken.edit(placement, "place", "if view.reports[name].stopping:", "if False:")
+    broken.edit(placement, "_place", "if view.reports[name].stopping:", "if False:")
 
 
 @mutant()

@@ -27,6 +27,7 @@ from appliance.decide.view import BLANK, ClusterView, DrbdReport, Record, Report
 from appliance.errors import InputError
 from appliance.supervisor.absences import Absences
 from appliance.supervisor.exclusions import Exclusions
+from appliance.supervisor.fitness import Fitness
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.requests import Requests
 from appliance.supervisor.world import Event, World
@@ -66,6 +67,7 @@ class Core:
         self._warnings: dict[str, str] = {}
         self._unreached: tuple[str, ...] = ()
         self.absences = Absences(cluster, me, world.now)
+        self._fitness = Fitness(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
     @property
@@ -280,6 +282,7 @@ class Core:
             fence_troubles=dict(self.absences.fence_troubles),
             unreached=self._unreached,
             warnings=tuple(sorted(self._warnings.values())),
+            fit=self._fitness.fit(),
         )
 
     def _claimed(self) -> set[str]:
@@ -334,6 +337,8 @@ class Core:
         self.decision, self._decided = decide(self.view), self.view
         if not self.view.complete:
             return  # a moment later it is, and nothing will have changed for anyone to know
+        if self.view.quorate:
+            self._fitness.decided(self.decision)
         for name, placement in self.decision.placements.items():
             told = (placement.node, placement.reason)
             if self._placed.get(name) != told:

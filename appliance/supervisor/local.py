@@ -28,6 +28,7 @@ class _Share:
     none_failed: tuple[int, ...]
     failed_stops: int = 0
     stuck: str = ""
+    blocked: str = ""
 
 
 @dataclass
@@ -73,7 +74,7 @@ class LocalState:
     def group_reports(self, claimed: Container[str] = ()) -> dict[str, GroupReport]:
         """``claimed``: groups that this node is about to start. What has not changed stays the same object."""
         for name, share in self._shares.items():
-            report = GroupReport(share.states, self._counts(share), share.stuck, name in claimed)
+            report = GroupReport(share.states, self._counts(share), share.stuck, name in claimed, share.blocked)
             if report != self._reports.get(name):
                 self._reports[name] = report
         return dict(self._reports)
@@ -102,9 +103,14 @@ class LocalState:
             share.failed_at[step.index] = [self.now()] * share.group.migration_threshold
         if isinstance(step, Stop):
             share.failed_stops = 0 if error is None else share.failed_stops + 1
+            share.blocked = ""
             if share.failed_stops >= STOP_TRIES:
-                resource = share.group.resources[step.index].id
-                share.stuck = f"{resource} could not be stopped ({error}); the watchdog resets the node"
+                resource = share.group.resources[step.index]
+                text = f"{resource.id} could not be stopped ({error})"
+                if resource.on_stop_failure == "block":
+                    share.blocked = f"{text}, which is tried again and again"
+                else:
+                    share.stuck = f"{text}; the watchdog resets the node"
 
     def after_drbd_step(self, step: Step, error: str | None) -> None:
         self.paced(step, error)
