@@ -63,13 +63,27 @@ def awaited(view: ClusterView, group: Group, placed: Placed) -> str | None:
     return None
 
 
+def forbidden(view: ClusterView, group: Group, node: str) -> str | None:
+    """Why nobody can order ``group`` to ``node``, as the groups stand now."""
+    if group.leader is not None:
+        return f"it runs with {group.leader}, so that is what has to be moved"
+    near = next((other for other in group.apart_from if is_active(view, other, node)), None)
+    return f"it keeps apart from {near}, which runs there" if near is not None else None
+
+
 def may_stop(view: ClusterView, group: Group) -> bool:
     """Nothing that runs after ``group`` is still there."""
-    later = [g for g in view.cluster.groups if group.name in g.after]
-    return not any(is_active(view, g.name, node) for g in later for node in view.members)
+    later = [g.name for g in view.cluster.groups if group.name in g.after]
+    return not any(_is_held(view, name, node) for name in later for node in view.members)
 
 
 def may_start(view: ClusterView, group: Group, node: str) -> bool:
     """Nothing that keeps apart from ``group`` is still on ``node``."""
-    shy = [g for g in view.cluster.groups if group.name in g.apart_from]
-    return not any(is_active(view, g.name, node) for g in shy)
+    shy = [g.name for g in view.cluster.groups if group.name in g.apart_from]
+    return not any(_is_held(view, name, node) for name in shy)
+
+
+def _is_held(view: ClusterView, group: str, node: str) -> bool:
+    """As `is_active`, or about to be."""
+    share = share_of(view, group, node)
+    return share is not None and share.holds

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from appliance.config.model import Cluster
-from appliance.decide.eligible import obstacle
+from appliance.decide.company import forbidden
+from appliance.decide.eligible import obstacle, worn_out
 from appliance.decide.messages import (
     Beat,
     Change,
@@ -214,10 +215,15 @@ def _is_stopping(view: ClusterView, node: str) -> bool:
     return report is not None and report.stopping
 
 
-def _still_wanted(view: ClusterView, group: str, node: str) -> bool:
-    if group not in {g.name for g in view.cluster.groups} or node not in view.members:
+def _still_wanted(view: ClusterView, name: str, node: str) -> bool:
+    """An order is done when the group runs there, but for one that would move back: that stays as ordered."""
+    if name not in {g.name for g in view.cluster.groups} or node not in view.members:
         return False
-    report = view.reports[node].groups.get(group)
-    if report is not None and report.running:
+    group = view.cluster.group(name)
+    if any(speaks(view, group, node) for speaks in (obstacle, forbidden, worn_out)):
         return False
-    return obstacle(view, view.cluster.group(group), node) is None
+    report = view.reports[node].groups.get(name)
+    done = report is not None and report.running
+    return not done or (
+        group.failback and any(group.score(n.name) > group.score(node) for n in view.cluster.workers)
+    )

@@ -113,7 +113,7 @@ def _stay_or_move(view: ClusterView, group: Group, here: str, against: Against, 
     if wanted in free and wanted != here:
         return Placement(wanted, f"moving to {wanted} as ordered", against)
     if here in free:
-        better = _better(view, group, here, free)
+        better = None if wanted == here else _better(view, group, here, free)
         if better is not None:
             return Placement(better, f"moving back to {better}, which it prefers", against)
         runs = view.reports[here].groups[group.name].running

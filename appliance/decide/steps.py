@@ -89,12 +89,11 @@ def lane(step: Step) -> str:
 def group_steps(view: ClusterView, group: Group, placement: Placement) -> dict[str, Step]:
     """The next step of every node that has one for ``group``."""
     steps: dict[str, Step] = {}
-    free_to_go = may_stop(view, group)
     for node in view.members:
         share = view.reports[node].groups.get(group.name)
         if share is None or share.stuck or not share.active or node == placement.node:
             continue
-        if free_to_go:
+        if may_stop(view, group):
             steps[node] = stop_step(group, share)
     here = placement.node
     if (

@@ -125,7 +125,8 @@ class Record:
     ``current``: per DRBD resource, the nodes that hold every acknowledged write. A node leaves the set
     before a write is acknowledged without it, and comes back when its disk is the same again; so any
     majority knows whose data may be used, whatever disks and heartbeats say.
-    ``formatted``: filesystems that were made once and never are again. ``wanted``: ordered switchovers.
+    ``formatted``: filesystems that were made once and never are again. ``wanted``: ordered switchovers; one of
+    a group that moves back by itself stays in force as long as it can.
     ``detached``: nodes whose supervisor was stopped on purpose while services ran on. ``forced``: per DRBD
     resource the node whose copy an operator declared the newest, until it is; ``discard``: the node whose
     changes an operator gave up after a split brain, until both are connected.

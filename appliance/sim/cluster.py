@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from appliance.config.model import Cluster
+from appliance.config.model import Cluster, Group
 from appliance.decide.view import Record
 from appliance.sim.clock import Action, Clock, Story
 from appliance.sim.device import Device
@@ -124,8 +124,8 @@ class SimCluster:
         )
 
     def served(self) -> bool:
-        """Every group runs on one node."""
-        return all(len(self.serving(name)) == 1 for name, _pairs in self._groups)
+        """Every group runs on one node, but those for which one node is not enough."""
+        return all(len(self.serving(g.name)) == 1 for g in self.cluster.groups if not g.apart_from)
 
     def healthy(self) -> bool:
         """Everything is up, agreed, and redundant again."""
@@ -134,8 +134,8 @@ class SimCluster:
             return False
         record = cores[0].view.record
         return (
-            self.served()
-            and all(len(self.holders(name)) == 1 for name, _pairs in self._groups)
+            all(len(self.serving(name)) == len(self.holders(name)) == 1 for name, _pairs in self._groups)
+            and all(map(self._well_placed, self.cluster.groups))
             and all(p.report(w).paired for p in self.pairs.values() for w in self._workers)
             and len({c.view.view_id for c in cores}) == 1
             and all(c.view.settled and c.view.quorate for c in cores)
@@ -143,6 +143,16 @@ class SimCluster:
             and all(set(record.current.get(p, ())) == set(self._workers) for p in self.pairs)
             and not any(c.busy or c.leaving or c.stopping or c.local.stuck for c in cores)
             and all(self._at_ease(c, name) for c in cores for name, _pairs in self._groups)
+        )
+
+    def _well_placed(self, group: Group) -> bool:
+        """Where the other groups let it be, and where it would move back to."""
+        here = self.serving(group.name)
+        best = max(group.score(node) for node in self._workers)
+        return (
+            (group.leader is None or here == self.serving(group.leader))
+            and all(here != self.serving(other) for other in group.apart_from)
+            and (not group.failback or group.score(here[0]) == best)
         )
 
     def _at_ease(self, core: Core, group: str) -> bool:

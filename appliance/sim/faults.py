@@ -281,11 +281,11 @@ def sicken(sim: SimCluster, node: str, group: str) -> None:
 def jam(sim: SimCluster, node: str, group: str, what: str) -> None:
     """Whoever runs the group is put in standby, and one of its resources cannot be stopped."""
     kind = Service if what == "service" else Address
-    for here in sim.serving(group):
-        resource = next(r for r in sim.cluster.group(group).resources if isinstance(r, kind))
-        sim.sites[here].resources.trouble["stop", resource.id] = "fails"
-        sim.story.tell(here, "{} cannot be stopped any more", resource.id)
-        wish(sim, node, SetStandby("", here, True), f"puts {here} in standby")
+    for resource in [r for r in sim.cluster.group(group).resources if isinstance(r, kind)][:1]:
+        for here in sim.serving(group):
+            sim.sites[here].resources.trouble["stop", resource.id] = "fails"
+            sim.story.tell(here, "{} cannot be stopped any more", resource.id)
+            wish(sim, node, SetStandby("", here, True), f"puts {here} in standby")
 
 
 @_fault()

@@ -98,6 +98,7 @@ class Judge:
             raise ViolationError("standby", f"{node} begins {step} although it is in standby")
         if isinstance(step, Start):
             self._alone(node, step.group)
+        self._in_order(node, step)
         if self.untouchable:
             raise ViolationError("untouched", f"{node} begins {step}, and only a supervisor was restarted")
 
@@ -122,6 +123,21 @@ class Judge:
             if starts or site.resources.any_up(group):
                 what = "starts it" if starts else "has it"
                 raise ViolationError("started twice", f"{node} starts {group} while {other} {what}")
+
+    def _in_order(self, node: str, step: Start | Stop) -> None:
+        """A group starts after those that it names, and goes before them, where anybody decides about them."""
+        process = self.sites[node].process
+        if process is None or not process.core.quorate or self._slept(node):
+            return
+        core = process.core
+        if isinstance(step, Start):
+            for name in core.cluster.group(step.group).after:
+                if not any(site.resources.any_up(name) for site in self.sites.values()):
+                    raise ViolationError("order", f"{node} starts {step.group}, and {name} runs nowhere")
+        elif core.decision.placements[step.group].node != node:
+            for later in (g.name for g in core.cluster.groups if step.group in g.after):
+                if self.sites[node].resources.any_up(later):
+                    raise ViolationError("order", f"{node} gives {step.group} away while {later} runs there")
 
     def _excused(self, node: str) -> bool:
         """It woke up as a second Primary and has not noticed yet."""

@@ -292,4 +292,31 @@ def decides_without_a_majority(broken: Broken) -> None:
     broken.edit(Core, "on_quorum", "self.quorate = quorate", "self.quorate = True")
 
 
+# What groups have to do with each other ----------------------------------------------------------------
+
+
+@mutant("company")
+def starts_in_any_order(broken: Broken) -> None:
+    """A group is started before the one that it comes after."""
+    broken.set(placement, "awaited", lambda _view, _group, _placed: None)
+
+
+@mutant("company")
+def goes_before_its_followers(broken: Broken) -> None:
+    """A group leaves its node while one that comes after it still runs there."""
+    broken.set(steps, "may_stop", lambda _view, _group: True)
+
+
+@mutant("company")
+def goes_its_own_way(broken: Broken) -> None:
+    """Nobody minds where the groups are that a group is to be with, or apart from."""
+    broken.set(placement, "misplaced", lambda _view, _group, _node, _placed: None)
+
+
+@mutant("company")
+def takes_orders_back_at_once(broken: Broken) -> None:
+    """A group that was ordered away moves back before it has come there."""
+    broken.edit(placement, "_stay_or_move", "None if wanted == here else ", "")
+
+
 __all__ = ["MUTANTS"]

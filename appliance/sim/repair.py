@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from appliance.decide.messages import Cleanup, Discard, Force, SetMaintenance, SetStandby
+from appliance.decide.messages import Cleanup, Discard, Force, SetMaintenance, SetStandby, Switchover
 from appliance.sim.cluster import SimCluster
 from appliance.sim.disks import Pair
 from appliance.sim.site import Site
@@ -65,6 +65,8 @@ def wish_for_health(sim: SimCluster) -> bool:
                 _settle_loss(sim, core, pair)
             for group in sim.cluster.groups:
                 core.wish(Cleanup("", group.name))
+                if group.name in core.view.record.wanted:
+                    core.wish(Switchover("", group.name, None))
             return True
     return False
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -20,7 +21,7 @@ from appliance.config.model import (
 )
 
 NETWORKS = (IPv4Network("10.9.1.0/24"), IPv4Network("10.9.2.0/24"))
-SHAPES = ("lab", "two-groups", "devices", "two-nodes", "by-hand")
+SHAPES = ("lab", "two-groups", "devices", "two-nodes", "by-hand", "company")
 # In which of them one fault needs a person: two nodes with neither a witness nor a device.
 BY_HAND = ("by-hand",)
 
@@ -32,11 +33,25 @@ def cluster_of(shape: str) -> Cluster:
     if shape in ("two-groups", "two-nodes"):
         groups.append(_group("wiki", "wiki", "beta", 101))
         drbd.append(_drbd("wikidata", 1))
+    if shape == "company":
+        groups = [replace(groups[0], failback=True, failback_delay_s=4.0), *_COMPANY]
     devices = shape in ("devices", "two-nodes")
     names = ("alpha", "beta") if shape in ("two-nodes", "by-hand") else ("alpha", "beta", "witness")
     fencing: Fencing = "devices" if devices else "manual" if shape in BY_HAND else "watchdog"
     nodes = tuple(_node(name, i, fenced=devices) for i, name in enumerate(names, start=1))
     return Cluster("shop", nodes, NETWORKS, tuple(drbd), tuple(groups), fencing=fencing)
+
+
+# One that goes where the database goes, and behind it; and one that keeps out of its way.
+_COMPANY = (
+    Group(
+        "web",
+        (Service("web.service"), Address(IPv4Interface("10.9.1.102/24"), link=1)),
+        leader="shop",
+        after=("shop",),
+    ),
+    Group("batch", (Service("batch.service"),), apart_from=("shop",)),
+)
 
 
 def _node(name: str, number: int, *, fenced: bool) -> Node:

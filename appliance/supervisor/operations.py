@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from appliance.config.model import Group
-from appliance.decide.eligible import obstacle
+from appliance.decide.company import forbidden
+from appliance.decide.eligible import obstacle, worn_out
 from appliance.decide.messages import Cleanup, Discard, Fenced, Force, SetMaintenance, SetStandby, Switchover
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
@@ -51,7 +52,9 @@ class SupervisorOperations:
             raise InputError("there is no quorum, so nothing can be moved", hint="pairkeep status")
         reasons: list[str] = []
         for name in others:
-            reason = obstacle(view, wanted, name)
+            reason = forbidden(view, wanted, name) or obstacle(view, wanted, name)
+            if reason is None and (worn := worn_out(view, wanted, name)) is not None:
+                reason = f"{worn} (pairkeep cleanup {group}, once that is repaired)"
             if reason is None:
                 if name != here:
                     self._core.wish(Switchover("", group, name))
