@@ -7,7 +7,18 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from appliance.decide.messages import Beat, Exclude, Fenced, Message, Persisted, Reported, SetMaintenance
+from appliance.decide.messages import (
+    Beat,
+    Detach,
+    Exclude,
+    Fenced,
+    Lost,
+    Message,
+    Persisted,
+    Reported,
+    SetMaintenance,
+    SetStandby,
+)
 from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
@@ -246,5 +257,56 @@ def test_what_was_learnt_before_a_node_was_away_itself_is_not_told_later() -> No
     desk.sent.clear()
     core.on_members(12, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
     hear_own(core, desk)
-    assert core.absences.down() == ()
+    assert core.absences.down(()) == ()
     assert not core.busy
+
+
+HUNG = replace(PAIRED, hung=True)
+
+
+def test_a_node_whose_disk_hangs_gives_itself_up_when_the_other_can_go_on() -> None:
+    core, _desk = running()
+    core.on_drbd("shopdata", HUNG)
+    assert "does not answer, and beta can go on; the watchdog resets" in core.local.group_reports()["shop"].stuck
+
+
+def test_a_node_whose_disk_hangs_stays_when_nobody_can_go_on() -> None:
+    core, desk = running()
+    core.wish(SetStandby("", "beta", True))
+    hear_own(core, desk)
+    core.on_drbd("shopdata", HUNG)
+    hear_own(core, desk)
+    assert core.local.group_reports()["shop"].stuck == ""
+    assert dict(core.decision.placements["shop"].nodes)["alpha"] == "its disk of shopdata does not answer"
+
+
+@pytest.mark.parametrize(("before", "lost"), [(True, True), (False, False)])
+def test_a_disk_that_was_missing_already_is_a_lost_one(before: bool, lost: bool) -> None:
+    """One that is missing while the resource comes up is only on its way."""
+    desk = Desk()
+    alone = replace(BOTH, current={"shopdata": ("alpha",)})
+    core = Core(CLUSTER, "alpha", "boot", alone, desk)
+    for step in ("ready", "diskless") if not before else ("diskless", "ready"):
+        if step == "ready":
+            core.ready()
+        else:
+            core.on_drbd("shopdata", DrbdReport("Secondary", "Diskless", "Connected", "UpToDate"))
+    core.on_quorum(True)
+    core.on_members(4, PROCESSES, NODES)
+    for node in ("beta", "witness"):
+        core.on_message(node, other(node, core.view.view_id))
+    hear_own(core, desk)
+    core.on_drbd("shopdata", DrbdReport("Secondary", "Inconsistent", "SyncTarget", "UpToDate"))
+    assert any(isinstance(message, Lost) for message in desk.sent) == lost
+
+
+def test_a_detached_node_is_down_only_once_it_was_switched_off() -> None:
+    core, desk = running()
+    stopping = replace(other("beta", core.view.view_id).report, stopping=True)
+    core.on_message("beta", Reported(stopping))
+    core.on_message("beta", Detach(core.view.view_id))
+    core.on_members(5, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
+    desk.time += CLUSTER.safety_wait_s + 1
+    assert core.absences.down(core.view.record.detached) == ()
+    core.on_message("witness", Fenced(core.view.view_id, "beta", by_hand=True))
+    assert core.absences.down(core.view.record.detached) == ("beta",)

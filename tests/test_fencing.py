@@ -148,7 +148,7 @@ def test_a_lost_node_is_a_suspect_until_it_is_off() -> None:
     assert found.suspects() == ("alpha",)
     found.set_gone("alpha")
     assert found.suspects() == ()
-    assert found.down() == ("alpha",)
+    assert found.down(()) == ("alpha",)
 
 
 def test_a_node_whose_supervisor_alone_is_missing_is_no_suspect() -> None:
@@ -164,7 +164,7 @@ def test_silence_alone_never_means_down_without_a_third_vote() -> None:
     for cluster, down in ((fenced(), ("alpha",)), (fenced(witness=False), ())):
         found, time = absences(cluster, "beta")
         time.now += cluster.safety_wait_s
-        assert found.down() == down
+        assert found.down(()) == down
 
 
 def test_being_switched_off_counts_until_it_is_back() -> None:
@@ -174,7 +174,7 @@ def test_being_switched_off_counts_until_it_is_back() -> None:
     names = [n.name for n in cluster.nodes]
     found.membership_changed(ClusterView(cluster), names, names)
     found.membership_changed(ClusterView(cluster), names[1:], names[1:])
-    assert found.down() == ()
+    assert found.down(()) == ()
 
 
 @pytest.mark.parametrize(

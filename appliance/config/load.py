@@ -129,6 +129,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
                 minor=minor,
                 port=FIRST_PORT + minor,
                 verify_every_h=drbd.get("verify_every_h"),
+                io_timeout_s=drbd.get("io_timeout_s", Drbd.io_timeout_s),
             )
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),

@@ -64,7 +64,8 @@ class Drbd:
     """A replicated disk: ``/dev/drbd<minor>`` over ``disk`` on every node that is not votes_only.
 
     ``link`` counts from 1: the network in ``Cluster.networks`` that carries the replication. ``verify_every_h``:
-    how often both disks are compared by themselves; None for never.
+    how often both disks are compared by themselves; None for never. ``io_timeout_s``: a disk that has had
+    something to do for so long and finished nothing counts as lost.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Drbd:
     minor: int
     port: int
     verify_every_h: float | None = None
+    io_timeout_s: float = 15.0
 
     @property
     def device(self) -> str:

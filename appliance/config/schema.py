@@ -266,6 +266,7 @@ _CLUSTER_TOML = vol.Schema(
                     {
                         "link": number(1, MOST_LINKS, ""),
                         "verify_every_h": number(0.01, 8760, "hours", whole=False),
+                        "io_timeout_s": number(5, 600, "seconds", whole=False),
                     },
                 ),
             ),

@@ -65,13 +65,13 @@ def _reaches_less(view: ClusterView, node: str) -> str | None:
 
 def absence(view: ClusterView, node: str) -> str:
     """What is known of a node that takes no part."""
+    if view.surely_down(node):
+        return "it is down"
     if node in view.record.detached:
         return (
             "its supervisor was stopped while services ran on; they may still run there, "
-            "so it has to be started again first"
+            f"so it has to be started again first; or, if it is off: pairkeep confirm-fenced {node}"
         )
-    if view.surely_down(node):
-        return "it is down"
     if view.cluster.node(node).fence and suspected(view, node):
         failed = trouble(view, node)
         if failed is None:
@@ -104,6 +104,8 @@ def _stale(view: ClusterView, node: str, drbd: str, report: DrbdReport) -> str |
     if report.sync_percent is not None:
         left = "" if report.sync_left_s is None else f", about {report.sync_left_s:.0f} s left"
         progress = f" (resync {report.sync_percent:.0f} %{left})"
+    if report.hung:
+        return f"its disk of {drbd} does not answer"
     if node not in current:
         holders = " and ".join(current)
         return f"its copy of {drbd} lacks newer writes that {holders} has{progress}"

@@ -34,7 +34,8 @@ class DrbdReport:
 
     ``role`` is "Unconfigured" until the resource is up. ``fresh``: metadata just created, never held data.
     ``suspended``: "no", or why the kernel freezes I/O. ``out_of_sync_kib`` counts what the disks differ in.
-    ``split_brain``: both copies were changed apart from each other, so DRBD refuses to connect.
+    ``split_brain``: both copies were changed apart from each other, so DRBD refuses to connect. ``hung``: the
+    disk finishes nothing that it was asked for.
     """
 
     role: str = "Unconfigured"
@@ -48,6 +49,7 @@ class DrbdReport:
     suspended: str = "no"
     fresh: bool = False
     split_brain: bool = False
+    hung: bool = False
 
     @property
     def disconnected(self) -> bool:
@@ -237,6 +239,4 @@ class ClusterView:
         All members must say so, because a node that was away itself may have missed that ``node``
         came back for a while.
         """
-        if node in self.members or node in self.record.detached:
-            return False
-        return self.complete and all(node in r.down for r in self.reports.values())
+        return node not in self.members and self.complete and all(node in r.down for r in self.reports.values())

@@ -71,6 +71,15 @@ class AddressDriver:
                 if error.errno != errno.EADDRNOTAVAIL:
                     raise DriverError(f"{self._address}: {error.strerror}") from error
 
+    def has_carrier(self) -> bool:
+        """The interface that has or would have the address is connected to something, or is a virtual one."""
+        try:
+            name = self._interface or socket.if_indextoname(self._index())
+            return Path(f"/sys/class/net/{name}/carrier").read_text().strip() == "1"
+        except (OSError, DriverError):
+            # Not even there, or switched off: reading the carrier of such a one is an error (sysfs-class-net).
+            return False
+
     def _index(self) -> int:
         """The interface that is to have the address."""
         if self._interface is not None:

@@ -8,6 +8,7 @@ it is off, and with anything else when that could not be learnt.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config.model import FenceDevice, Node
@@ -27,6 +28,14 @@ def agent_input(device: FenceDevice, action: str, password: str | None) -> str:
     if password is not None:
         told["password"] = password
     return "".join(f"{key}={value}\n" for key, value in told.items())
+
+
+@dataclass(frozen=True)
+class FenceState:
+    """``problems``: what is wrong with devices, in words. ``off``: all that answer say that the machine is off."""
+
+    problems: tuple[str, ...]
+    off: bool
 
 
 class Fence:
@@ -61,15 +70,16 @@ class Fence:
                 return
         raise DriverError("; ".join(complaints))
 
-    def check(self) -> list[str]:
-        """What is wrong with the devices, in words; nothing is switched."""
-        found: list[str] = []
+    def check(self) -> FenceState:
+        """Ask all devices; nothing is switched."""
+        problems: list[str] = []
+        answers: list[bool] = []
         for device in self._node.fence:
             try:
-                _is_on(device)
+                answers.append(_is_on(device))
             except DriverError as error:
-                found.append(f"{device.agent}: {error.message}")
-        return found
+                problems.append(f"{device.agent}: {error.message}")
+        return FenceState(tuple(problems), off=bool(answers) and not any(answers))
 
 
 def _act(device: FenceDevice, action: str) -> None:

@@ -33,7 +33,7 @@ def takes_over_at_once(broken: Broken) -> None:
 @mutant()
 def takes_over_from_a_detached_node(broken: Broken) -> None:
     """A node whose supervisor was stopped on purpose counts as down after a while."""
-    broken.edit(ClusterView, "surely_down", " or node in self.record.detached", "")
+    broken.edit(Absences, "down", "n not in detached and ", "")
 
 
 @mutant()

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster
@@ -53,12 +53,20 @@ class Absences:
         """It said farewell, or it was switched off; true until it is a member again."""
         self._gone.add(node)
 
+    def in_ring(self, node: str) -> bool:
+        """Its corosync is here, whether or not its supervisor is."""
+        return node in self._ring
+
     def is_gone(self, node: str) -> bool:
         return node in self._gone
 
-    def down(self) -> tuple[str, ...]:
-        """Absent nodes on which nothing of ours can run."""
-        return tuple(sorted(n for n in self._since if self._is_down(n)))
+    def down(self, detached: Container[str]) -> tuple[str, ...]:
+        """Absent nodes on which nothing of ours can run.
+
+        Those that are ``detached`` may run their services for ever without a word, unless they were switched off.
+        """
+        silent = {n for n in self._since if n not in detached and self._is_down(n)}
+        return tuple(sorted(silent | (self._gone & self._since.keys())))
 
     def suspects(self) -> tuple[str, ...]:
         """Those that fell out of the ring without a word. One that was never here is given the time to boot.

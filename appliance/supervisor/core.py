@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
 from appliance.decide import Decision, decide, decide_without_quorum
+from appliance.decide.eligible import obstacle
 from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
     Beat,
@@ -154,7 +155,7 @@ class Core:
             return
         self.local.drbd[name] = report
         self.local.drbd_told(name)
-        self._requests.drbd_changed(name, had, report)
+        self._requests.drbd_changed(name, had, report, found=self._ready_at is None)
         for group in self.cluster.groups:
             if name in group.drbd and group.name not in self._running:
                 states = list(self.local.states(group.name))
@@ -200,12 +201,11 @@ class Core:
                 self.world.tell(Event("failed", text, {"drbd": step.drbd}))
         self._flush()
 
-    def on_pinged(self, unreached: Sequence[str]) -> None:
-        """These of the addresses that the node should reach do not answer."""
+    def on_reached(self, unreached: Sequence[str]) -> None:
+        """All that the node should reach is reached but these addresses and networks."""
         if tuple(unreached) != self._unreached:
             self._unreached = tuple(unreached)
-            text = f"no answer from {' and '.join(unreached)}" if unreached else ""
-            self.on_warning("ping", text)
+            self.on_warning("reach", f"it cannot reach {' and '.join(unreached)}" if unreached else "")
 
     def on_warning(self, key: str, text: str) -> None:
         """``text`` says what people should know of ``key``; empty when all is well with it (again)."""
@@ -277,7 +277,7 @@ class Core:
             record=BLANK,
             leaving=self.leaving,
             stopping=self.stopping,
-            down=self.absences.down(),
+            down=self.absences.down(self.view.record.detached),
             suspects=self.absences.suspects(),
             fence_troubles=dict(self.absences.fence_troubles),
             unreached=self._unreached,
@@ -320,9 +320,7 @@ class Core:
             self._requests.send_wishes(self.view)
         if self.view.adopted and self.view.quorate:
             self.exclusions.pursue(self.view, self._taking_over())
-            for name, report in self.local.drbd.items():
-                if name not in self.exclusions.frozen:
-                    self._requests.about_disks(self.view, name, report)
+            self._see_to_disks()
         if self.leaving or self.stopping:
             self._say_goodbye()
 
@@ -377,6 +375,14 @@ class Core:
             for drbd in group.drbd
             if self._peer in self.view.record.current.get(drbd, ()) and self.view.surely_down(self._peer)
         }
+
+    def _see_to_disks(self) -> None:
+        for name, report in self.local.drbd.items():
+            users = [group for group in self.cluster.groups if name in group.drbd]
+            if report.hung and users and all(obstacle(self.view, g, self._peer) is None for g in users):
+                self.local.give_up(name, f"the disk of {name} does not answer, and {self._peer} can go on")
+            if name not in self.exclusions.frozen:
+                self._requests.about_disks(self.view, name, report)
 
     @property
     def _peer(self) -> str:

@@ -30,6 +30,8 @@ class Fences:
         self._fences = executor.fences
         self._lanes = lanes
         self._core = core
+        # Whom an agent was told to switch off and gave up on: it may have happened all the same, later.
+        self._doubtful: set[str] = set()
 
     def start(self) -> None:
         """Begin to ask them."""
@@ -61,6 +63,10 @@ class Fences:
         if self._cluster.fence_then == "on":
             self._lanes.put(lane(Fence(node)), partial(self._on, node))
 
+    def failed(self, node: str) -> None:
+        """``node`` could not be switched off as far as is known. Should it be off after all, it is our doing."""
+        self._doubtful.add(node)
+
     def _on(self, node: str) -> Callable[[], None]:
         try:
             self._fences[node].on()
@@ -76,6 +82,16 @@ class Fences:
         return True
 
     def _check_one(self, node: str) -> Callable[[], None]:
-        problem = "; ".join(self._fences[node].check())
+        state = self._fences[node].check()
+        problem = "; ".join(state.problems)
         text = f"the fence devices of {node} do not work: {problem}" if problem else ""
-        return lambda: self._core.on_warning(f"fence:{node}", text)
+
+        def then() -> None:
+            self._core.on_warning(f"fence:{node}", text)
+            if node in self._core.view.members:
+                self._doubtful.discard(node)
+            elif state.off and node in self._doubtful:
+                self._doubtful.discard(node)
+                self.switch_on(node)
+
+        return then

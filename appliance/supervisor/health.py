@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What will hurt soon, noticed before it does: file systems that fill up, disks that vanish, a lost gateway."""
+"""What will hurt soon, noticed before it does: file systems that fill up, disks that vanish."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from gi.repository import GLib
 
 from appliance.config.model import Cluster, Filesystem
+from appliance.drivers.disk_activity import Standstill, activity
 from appliance.drivers.filesystem import fullness
-from appliance.drivers.ping import answered
 from appliance.supervisor.core import Core
 from appliance.supervisor.lanes import Lanes
 
@@ -21,17 +21,17 @@ from appliance.supervisor.lanes import Lanes
 # loading what is needed for that does not delay the start.
 LOOK_S = 10
 
-
-# How often the addresses are pinged that a node has to reach, and how often in a row an answer has to be missing:
-# one lost packet moves nothing.
-PING_S = 3
-MISSES = 3
+# How often the disks' counters are read.
+STANDSTILL_S = 3
 
 
 class Health:
-    """Of this node; ``cluster`` holds what this node may run."""
+    """Of this node; ``cluster`` holds what this node may run.
 
-    def __init__(self, cluster: Cluster, lanes: Lanes, core: Core) -> None:
+    ``hangs`` is told again and again, by the name of a DRBD resource, whether its disk gets nothing done.
+    """
+
+    def __init__(self, cluster: Cluster, lanes: Lanes, core: Core, hangs: Callable[[str, bool], None]) -> None:
         self._disks = {drbd.name: drbd.disk for drbd in cluster.drbd}
         self._targets = {
             (group.name, index): resource.target
@@ -39,7 +39,8 @@ class Health:
             for index, resource in enumerate(group.resources)
             if isinstance(resource, Filesystem)
         }
-        self._pinged = {str(address): 0 for address in cluster.ping}
+        self._still = {drbd: Standstill() for drbd in cluster.drbd}
+        self._hangs = hangs
         self._lanes = lanes
         self._core = core
 
@@ -49,23 +50,13 @@ class Health:
             GLib.timeout_add_seconds(LOOK_S, self._look)
         if self._disks:
             GLib.timeout_add_seconds(LOOK_S, self._listen)
-        if self._pinged and self._targets:
-            GLib.timeout_add_seconds(PING_S, self._ping)
+            GLib.timeout_add_seconds(STANDSTILL_S, self._count)
 
-    def _ping(self) -> bool:
-        self._lanes.put("ping", self._ping_all)
-        return False
-
-    def _ping_all(self) -> Callable[[], None]:
-        answers = {address: answered(address) for address in self._pinged}
-
-        def then() -> None:
-            for address, came in answers.items():
-                self._pinged[address] = 0 if came else self._pinged[address] + 1
-            self._core.on_pinged([address for address, misses in self._pinged.items() if misses >= MISSES])
-            GLib.timeout_add_seconds(PING_S, self._ping)
-
-        return then
+    def _count(self) -> bool:
+        for drbd, still in self._still.items():
+            seconds = still.seen(self._core.world.now(), activity(drbd.disk))
+            self._hangs(drbd.name, seconds >= drbd.io_timeout_s)
+        return True
 
     def _look(self) -> bool:
         for (group, index), target in self._targets.items():

@@ -34,10 +34,14 @@ class Requests:
         stayed = self.me in members and (2 * len(members) > len(self.cluster.nodes) or self.cluster.two_node)
         self.wishes = [w for w in self.wishes if not isinstance(w, Fenced) or (stayed and w.node not in members)]
 
-    def drbd_changed(self, name: str, had: DrbdReport, now: DrbdReport) -> None:
-        """A request about ``name`` that came to nothing may be right now."""
+    def drbd_changed(self, name: str, had: DrbdReport, now: DrbdReport, *, found: bool) -> None:
+        """A request about ``name`` that came to nothing may be right now.
+
+        ``found``: it was so before this supervisor came, so that a missing disk is one that an earlier one lost.
+        """
         self._sent.discard(f"drbd:{name}")
-        if now.disk in ("Diskless", "Failed") and had.disk != "Diskless":
+        known = had.disk != "Diskless" or (found and now.role != "Unconfigured")
+        if now.disk in ("Diskless", "Failed") and known:
             self._detached.add(name)
         elif now.disk == "UpToDate":
             self._detached.discard(name)

@@ -36,6 +36,7 @@ from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
 from appliance.supervisor.lanes import Lanes
+from appliance.supervisor.links import Links
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
 
@@ -77,13 +78,15 @@ class SupervisorService:
         self._disks: dict[str, DrbdStatus] = {}
         self._fresh: set[str] = set()
         self._split: set[str] = set()
+        self._hung: set[str] = set()
         self._unseen: set[str] = set()
         self._looks: dict[str, int] = {}
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self.core = Core(cluster, me, boot_id, store.load(), self)
         self._ring = Ring(cluster, self.core, self._received)
         self.fences = Fences(cluster, self.executor, self.lanes, self.core)
-        self.health = Health(self._own, self.lanes, self.core)
+        self.health = Health(self._own, self.lanes, self.core, self._disk_hangs)
+        self._links = Links(self._own, self.executor, self.lanes, self.core)
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -155,6 +158,7 @@ class SupervisorService:
         GLib.timeout_add_seconds(PROGRESS_S, self._progress)
         self.fences.start()
         self.health.start()
+        self._links.start()
         # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
         mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
         GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)
@@ -226,8 +230,8 @@ class SupervisorService:
     def _step_done(self, step: Step, began: float, error: str | None, states: tuple[State, ...] | None) -> None:
         if error is None:
             self._tell_done(step, self.now() - began)
-        if error is None and isinstance(step, Fence):
-            self.fences.switch_on(step.node)
+        if isinstance(step, Fence):
+            (self.fences.switch_on if error is None else self.fences.failed)(step.node)
         if states is None and isinstance(step, Start | Stop):
             known = list(self.core.local.states(step.group))
             known[step.index] = "started" if isinstance(step, Start) else "stopped"
@@ -349,7 +353,13 @@ class SupervisorService:
         if status.connection not in DISCONNECTED:
             self._split.discard(name)
         report = _report(status, fresh=name in self._fresh)
-        self.core.on_drbd(name, replace(report, split_brain=name in self._split))
+        self.core.on_drbd(name, replace(report, split_brain=name in self._split, hung=name in self._hung))
+
+    def _disk_hangs(self, name: str, hangs: bool) -> None:
+        if hangs != (name in self._hung):
+            (self._hung.add if hangs else self._hung.discard)(name)
+            self.core.on_warning(f"hangs:{name}", f"the disk of {name} does not answer" if hangs else "")
+            self._drbd_changed(name, self._disks[name])
 
     def _read_freshness(self, name: str) -> Callable[[], None]:
         fresh = self.executor.drbd[name].just_created()
