@@ -12,7 +12,8 @@ import pytest
 from appliance.cli import faults as cli
 from appliance.errors import InputError
 from appliance.lab import suite
-from appliance.lab.faults import FAULTS, Case, Moment, Outcome, Scene, cases
+from appliance.lab.faults import FAULTS, cases
+from appliance.lab.scenes import Case, Moment, Outcome, Scene
 from appliance.lab.suite import Result
 from appliance.lab.writer import Acknowledged
 

@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a case did not go as it should, 2 when none was chosen."""
     from appliance.build.progress import Progress
     from appliance.lab import suite
-    from appliance.lab.faults import Moment, cases
+    from appliance.lab.faults import cases
+    from appliance.lab.scenes import Moment
 
     chosen = cases(tuple(args.only), tuple(map(Moment, args.moments)), fenced=args.fenced or args.list)
     if not chosen:

@@ -8,92 +8,12 @@ after the fault is undone the service must run and both disks be UpToDate again 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+import time
+from collections.abc import Callable, Sequence
 
 from appliance.lab import inside
 from appliance.lab.machine import Machine
-from appliance.lab.trial import Trial
-
-
-class Moment(StrEnum):
-    """When a fault strikes."""
-
-    IDLE = "idle"
-    WRITES = "writes"
-    RESYNC = "resync"
-    SWITCHOVER = "switchover"
-
-
-class Outcome(StrEnum):
-    """What comes of it. "active" is the machine with the service when the moment began."""
-
-    MOVES = "moves"
-    STAYS = "stays"
-    # Either will do: two orders or two machines race, and both ways are safe.
-    RUNS = "moves or stays"
-    STOPS = "stops and says why"
-    WAITS = "waits and says why"
-
-    @property
-    def serves(self) -> bool:
-        return self in (Outcome.MOVES, Outcome.STAYS, Outcome.RUNS)
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A pair on which a fault is to strike."""
-
-    pair: Trial
-    active: Machine
-    standby: Machine
-
-    @property
-    def witness(self) -> Machine:
-        return self.pair.lab["witness"]
-
-    @property
-    def workers(self) -> tuple[Machine, Machine]:
-        return self.active, self.standby
-
-
-Action = Callable[[Scene], object]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """``inject`` lets it strike; ``undo`` repairs what Lab.heal and giving back the power do not.
-
-    ``says``: words that the status must contain where the service is refused. ``lasts_s``: it is undone
-    after so long, and judged only then; otherwise it is judged while it lasts. ``bound_s``: within this
-    time the outcome must be seen. ``fenced``: it needs BMCs.
-    """
-
-    name: str
-    summary: str
-    inject: Action
-    expected: Mapping[Moment, Outcome]
-    undo: Action | None = None
-    says: str = ""
-    lasts_s: float | None = None
-    bound_s: float = 60.0
-    fenced: bool = False
-
-
-@dataclass(frozen=True)
-class Case:
-    fault: Fault
-    moment: Moment
-
-    @property
-    def name(self) -> str:
-        return f"{self.fault.name}@{self.moment}"
-
-    @property
-    def expected(self) -> Outcome:
-        return self.fault.expected[self.moment]
-
+from appliance.lab.scenes import Case, Fault, Moment, Outcome, Scene
 
 IDLE, WRITES, RESYNC, SWITCHOVER = Moment
 MOVES, STAYS, RUNS, STOPS, WAITS = Outcome
@@ -117,6 +37,13 @@ def _both(action: Callable[[Machine, int], object], *machines: Machine) -> None:
 
 def _unplug_both(machine: Machine) -> None:
     _both(Machine.unplug, machine)
+
+
+def _pause_briefly(scene: Scene) -> None:
+    """For less than corosync's token."""
+    scene.active.pause()
+    time.sleep(0.4)
+    scene.active.resume()
 
 
 def _hold_and_order(scene: Scene) -> None:
@@ -176,6 +103,12 @@ FAULTS: tuple[Fault, ...] = (
         "the active machine stands still, and goes on later",
         lambda s: s.active.pause(),
         {IDLE: MOVES, WRITES: MOVES},
+    ),
+    Fault(
+        "pause-active-briefly",
+        "the active machine stands still for less than corosync's token",
+        _pause_briefly,
+        {IDLE: STAYS, WRITES: STAYS, RESYNC: STAYS, SWITCHOVER: MOVES},
     ),
     Fault(
         "pause-standby", "the standby stands still, and goes on later", lambda s: s.standby.pause(), {WRITES: STAYS}
@@ -238,6 +171,12 @@ FAULTS: tuple[Fault, ...] = (
         {WRITES: RUNS},
     ),
     Fault(
+        "standby-and-witness-apart",
+        "the standby and the witness do not see each other, the active machine sees both",
+        lambda s: s.pair.lab.partition(s.standby.name, "witness"),
+        {WRITES: RUNS},
+    ),
+    Fault(
         "lossy",
         "a tenth of all packets is lost, for half a minute",
         lambda s: _impair(s, loss_percent=10),
@@ -252,6 +191,24 @@ FAULTS: tuple[Fault, ...] = (
         {WRITES: STAYS},
         undo=_repair,
         lasts_s=30,
+    ),
+    Fault(
+        "very-lossy",
+        "three of ten packets are lost, for half a minute",
+        lambda s: _impair(s, loss_percent=30),
+        {WRITES: RUNS},
+        undo=_repair,
+        lasts_s=30,
+        bound_s=120,
+    ),
+    Fault(
+        "very-slow-networks",
+        "each packet takes 200 ms, for half a minute",
+        lambda s: _impair(s, delay_ms=200),
+        {WRITES: RUNS},
+        undo=_repair,
+        lasts_s=30,
+        bound_s=120,
     ),
     # -- disks
     Fault(

@@ -14,7 +14,7 @@ from appliance.build import folders
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import topology
-from appliance.lab.faults import Case, Moment, Outcome, Scene
+from appliance.lab.scenes import Case, Moment, Outcome, Scene
 from appliance.lab.spec import Topology
 from appliance.lab.trial import POLL_S, Status, Trial, keep_evidence, paired, reason, running_on, trial
 from appliance.lab.writer import Acknowledged, longest_outage
