@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the machines tell each other, as values and as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_interface
+from typing import Any, Literal
+
+from cattrs.errors import BaseValidationError
+from cattrs.preconf.json import make_converter
+
+from appliance.config.schema import HOSTNAME, MOST_LINKS
+from appliance.errors import PairkeepError
+
+
+class JoinError(PairkeepError):
+    """Machines did not become one cluster; nobody keeps anything of it."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What a machine says of itself. ``clock_s`` is its clock (Unix time) when it begins to join.
+
+    ``links``: "10.9.1.12/24" for each heartbeat network. ``disk``: a path below /dev/disk/by-id, None for a
+    witness. ``fence``: one fence device's options as in cluster.toml; may be empty.
+    """
+
+    name: str
+    role: Literal["worker", "witness"]
+    version: str
+    clock_s: float
+    links: tuple[str, ...]
+    disk: str | None
+    disk_bytes: int | None
+    fence: Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What every node of the new cluster gets. ``secrets``: files below /etc/pairkeep that only root reads."""
+
+    cluster_toml: str
+    cluster_key: bytes
+    secrets: Mapping[str, str]
+    database: Mapping[str, str] | None
+
+
+_converter = make_converter(forbid_extra_keys=True)
+
+
+def to_json(value: Candidate | Bundle) -> Any:
+    return _converter.unstructure(value)
+
+
+def candidate_from(raw: Any) -> Candidate:
+    """Raises JoinError for what no machine of ours says of itself."""
+    try:
+        found = _converter.structure(raw, Candidate)
+        links = [ip_interface(link) for link in found.links]
+    except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
+        raise JoinError("the other machine describes itself in a way that this one does not know") from error
+    if not re.fullmatch(HOSTNAME, found.name) or not 1 <= len(links) <= MOST_LINKS:
+        raise JoinError("the other machine has no usable name or networks")
+    if found.disk is not None and not re.fullmatch(r"/dev/[\w.:+@/-]{1,200}", found.disk):
+        raise JoinError(f"the other machine's disk has no usable name: {found.disk!r}")
+    return found
+
+
+def bundle_from(raw: Any) -> Bundle:
+    """Raises JoinError."""
+    try:
+        return _converter.structure(raw, Bundle)
+    except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
+        raise JoinError("what the other machine sent is no description of a cluster") from error
+
+
+def dumps(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, separators=(",", ":")).encode()
+
+
+def loads(data: bytes) -> dict[str, Any]:
+    """Raises ValueError unless it is a JSON object."""
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("not an object")
+    return found

@@ -1,0 +1,453 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Machines join by a code, over loopback: who may, who may not, and what each of them is told."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance.errors import InputError
+from appliance.joining import Bundle, Candidate, Host, JoinError, channel, host, join, joiner, normalised, records
+from appliance.joining.code import ALPHABET, new_code
+
+ALPHA = Candidate("alpha", "worker", "1.2.3", time.time(), ("10.9.1.11/24",), "/dev/disk/by-id/a", 1 << 30, {})
+FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "lanplus": True, "plug": 2}
+BETA = replace(ALPHA, name="beta", links=("10.9.1.12/24", "fd00:9::12/64"), fence=FENCE, version="1.2.9")
+WITNESS = replace(ALPHA, name="witness", role="witness", disk=None, disk_bytes=None)
+BUNDLE = Bundle('name = "shop"\n', bytes(range(256)), {"bmc.password": "s3cret"}, {"name": "shop", "user": "x"})
+WRONG = "2222-2222"
+
+
+class Machine:
+    """One side of a join, with its own disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.events: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.result: Bundle | Exception | None = None
+        self._thread = threading.Thread()
+
+    def on_event(self, kind: str, text: str) -> None:
+        self.events.put((kind, text))
+
+    def join(self, creator: Host, own: Candidate, code: str | None = None, at: str = "127.0.0.1") -> Machine:
+        """In the background; `joined` waits for it."""
+
+        def work() -> None:
+            try:
+                self.result = join(
+                    at,
+                    code or creator.code,
+                    replace(own, clock_s=own.clock_s if own.clock_s != ALPHA.clock_s else time.time()),
+                    on_event=self.on_event,
+                    port=creator.port,
+                    folder=self.folder,
+                )
+            except Exception as error:
+                self.result = error
+
+        self._thread = threading.Thread(target=work, daemon=True)
+        self._thread.start()
+        return self
+
+    def joined(self) -> Bundle:
+        self._thread.join(20)
+        assert isinstance(self.result, Bundle), self.result
+        return self.result
+
+    def refusal(self) -> str:
+        self._thread.join(20)
+        assert isinstance(self.result, JoinError), self.result
+        return self.result.message
+
+    def heard(self, kind: str) -> str:
+        """The text of the next event of this kind."""
+        while True:
+            found, text = self.events.get(timeout=20)
+            if found == kind:
+                return text
+
+
+Creator = tuple[Host, Machine]
+
+
+@pytest.fixture
+def create(tmp_path: Path) -> Iterator[Callable[..., Creator]]:
+    hosts: list[Host] = []
+
+    def make(admit: Callable[[Candidate], str | None] = lambda _: None, valid_s: float = 60.0) -> Creator:
+        screen = Machine(tmp_path / "alpha")
+        made = Host(ALPHA, admit=admit, port=0, valid_s=valid_s, folder=screen.folder)
+        made.start(screen.on_event)
+        hosts.append(made)
+        return made, screen
+
+    yield make
+    for one in hosts:
+        one.close()
+
+
+@pytest.fixture
+def beta(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "beta")
+
+
+@pytest.fixture
+def witness(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "witness")
+
+
+def test_two_machines_join_one_after_the_other_and_all_get_the_same(
+    create: Callable[..., Creator], beta: Machine, witness: Machine
+) -> None:
+    creator, screen = create()
+    first = creator.code
+    beta.join(creator, BETA)
+    assert screen.heard("joined") == "beta"
+    assert creator.code != first
+    witness.join(creator, WITNESS)
+    assert screen.heard("joined") == "witness"
+    assert [one.name for one in creator.joined] == ["beta", "witness"]
+    told = creator.joined[0]
+    assert abs(told.clock_s - time.time()) < 30
+    assert replace(told, clock_s=BETA.clock_s) == BETA
+    creator.finish(BUNDLE)
+    assert beta.joined() == witness.joined() == BUNDLE
+    assert beta.heard("admitted") == "alpha"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_over_ipv4_and_ipv6(create: Callable[..., Creator], beta: Machine, address: str) -> None:
+    if address == "::1" and not socket.has_dualstack_ipv6():
+        pytest.skip("no IPv6 here")
+    creator, screen = create()
+    beta.join(creator, BETA, creator.code.lower().replace("-", " "), at=address)
+    assert screen.heard("joined") == "beta"
+
+
+def test_a_code_works_once(create: Callable[..., Creator], beta: Machine, witness: Machine) -> None:
+    creator, screen = create()
+    first = creator.code
+    beta.join(creator, BETA, first)
+    screen.heard("joined")
+    assert witness.join(creator, WITNESS, first).refusal() == "the code is wrong; 2 tries are left"
+    assert [one.name for one in creator.joined] == ["beta"]
+
+
+def test_three_wrong_tries_end_a_code_and_another_one_can_be_made(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    creator, screen = create()
+    right = creator.code
+    said = [beta.join(creator, BETA, WRONG).refusal() for _ in range(4)]
+    assert said == [
+        "the code is wrong; 2 tries are left",
+        "the code is wrong; 1 try is left",
+        "the code is wrong, and was ended by three wrong tries",
+        "the code was ended by three wrong tries",
+    ]
+    screen.heard("locked")
+    assert creator.code == ""
+    assert beta.join(creator, BETA, right).refusal() == "the code was ended by three wrong tries"
+    creator.renew()
+    beta.join(creator, BETA)
+    assert screen.heard("joined") == "beta"
+
+
+def test_who_hangs_up_after_the_password_exchange_has_used_a_try(create: Callable[..., Creator]) -> None:
+    creator, screen = create()
+    for _ in range(3):
+        with _stranger(creator) as wire:
+            wire.send(channel.MAGIC + b"J" + channel.SPAKE2_A(b"guess").start(), 5)
+            assert wire.receive(5, 100).startswith(channel.MAGIC + channel.GO)
+    screen.heard("locked")
+    assert creator.code == ""
+
+
+def test_neither_silence_nor_noise_costs_a_try_or_keeps_others_waiting(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    creator, screen = create()
+    with contextlib.ExitStack() as strangers:
+        for _ in range(host.MOST_STRANGERS - 2):
+            strangers.enter_context(_stranger(creator))
+        for noise in (b"GET / HTTP/1.0\r\n\r\n", b"\0\0\0\4abcd", b"\xff" * 100, channel.MAGIC):
+            with socket.create_connection(("127.0.0.1", creator.port)) as sock:
+                sock.sendall(noise)
+        time.sleep(0.3)
+        began = time.monotonic()
+        beta.join(creator, BETA)
+        assert screen.heard("joined") == "beta"
+        assert time.monotonic() - began < 5
+
+
+def test_one_that_sends_a_byte_now_and_then_is_not_heard_for_ever(
+    create: Callable[..., Creator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel, "HANDSHAKE_S", 0.5)
+    creator, _ = create()
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", creator.port)) as sock, contextlib.suppress(OSError):
+        for _ in range(50):
+            sock.sendall(b"\0")
+            time.sleep(0.1)
+            if sock.recv(1, socket.MSG_DONTWAIT) == b"":
+                break
+    assert time.monotonic() - began < 3
+
+
+def test_a_code_expires(create: Callable[..., Creator], beta: Machine) -> None:
+    creator, screen = create(valid_s=0.1)
+    right = creator.code
+    screen.heard("expired")
+    assert creator.code == ""
+    assert beta.join(creator, BETA, right).refusal() == "the code has expired"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"version": "1.3.0"}, "beta has Pairkeep 1.3.0, alpha has 1.2.3; expected the same on both: "),
+        ({"version": "2.2.3"}, "beta has Pairkeep 2.2.3, alpha has 1.2.3"),
+        ({"clock_s": 0.0}, "days apart: alpha has 20"),
+        ({"clock_s": time.time() + 3700}, "the clocks are 62 minutes apart"),
+        ({"clock_s": 1e300}, "no date at all"),
+        ({"name": "alpha"}, "two machines are called alpha"),
+        ({"name": "Beta!"}, "does not let this machine join"),
+        ({"links": ("10.9.1.300/24",)}, "does not let this machine join"),
+        ({"disk": '/dev/"\n'}, "does not let this machine join"),
+    ],
+)
+def test_a_candidate_that_does_not_fit_is_told_why(
+    create: Callable[..., Creator], beta: Machine, change: dict[str, object], reason: str
+) -> None:
+    creator, screen = create(
+        admit=lambda one: f"two machines are called {one.name}" if one.name == "alpha" else None
+    )
+    assert reason in beta.join(creator, replace(BETA, **change)).refusal()
+    assert creator.joined == ()
+    # It knew the code, so that one still counts.
+    beta.join(creator, BETA)
+    assert screen.heard("joined") == "beta"
+
+
+def test_a_machine_in_the_middle_learns_nothing_and_changes_nothing(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    creator, _ = create()
+    code = creator.code
+    middle = _in_the_middle(creator.port, lambda number, frame: frame if number < 4 else _turned(frame))
+    # One bit is turned of everything that crosses the wire after the four messages of the handshake.
+    with middle as (port, seen), pytest.raises(JoinError, match="does not let this machine join"):
+        join("127.0.0.1", code, BETA, on_event=beta.on_event, port=port, folder=beta.folder)
+    assert beta.heard("connected")
+    assert creator.joined == ()
+    assert len(seen) > 4
+    assert b"beta" not in b"".join(seen)
+    assert code.encode() not in b"".join(seen)
+
+
+def test_a_host_that_does_not_know_the_code_is_told_nothing(beta: Machine) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        said: list[bytes] = []
+
+        def impostor() -> None:
+            sock, _ = listener.accept()
+            wire = channel.Wire(sock)
+            channel.greeted(wire)
+            wire.send(channel.MAGIC + channel.GO + channel.SPAKE2_B(b"guess").start(), 5)
+            wire.receive(5, 100)
+            wire.send(b"\0" * 32, 5)
+            with contextlib.suppress(channel.Lost):
+                said.append(wire.receive(5, 1 << 20))
+
+        thread = threading.Thread(target=impostor, daemon=True)
+        thread.start()
+        with pytest.raises(JoinError, match="does not know the code"):
+            join(
+                "127.0.0.1",
+                new_code(),
+                BETA,
+                on_event=beta.on_event,
+                port=listener.getsockname()[1],
+                folder=beta.folder,
+            )
+        thread.join(10)
+    assert said == []
+
+
+def test_another_protocol_is_named(create: Callable[..., Creator]) -> None:
+    creator, _ = create()
+    with _stranger(creator) as wire:
+        wire.send(b"pairkeep-join/2\nJ" + b"x" * 33, 5)
+        assert wire.receive(5, 100) == channel.MAGIC + channel.UNKNOWN
+
+
+def test_nobody_there(beta: Machine) -> None:
+    with pytest.raises(JoinError, match=r"127\.0\.0\.1 does not answer on port 1: Connection refused"):
+        join("127.0.0.1", new_code(), BETA, on_event=beta.on_event, port=1, folder=beta.folder)
+
+
+def test_one_that_goes_away_is_missed_and_may_come_back(
+    create: Callable[..., Creator], beta: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "ASK_EVERY_S", 0.05)
+    creator, screen = create()
+
+    class GivenUp(Exception):
+        pass
+
+    def leave(kind: str, _text: str) -> None:
+        if kind == "waiting":
+            raise GivenUp
+
+    with pytest.raises(GivenUp):
+        join(
+            "127.0.0.1",
+            creator.code,
+            replace(BETA, clock_s=time.time()),
+            on_event=leave,
+            port=creator.port,
+            folder=beta.folder,
+        )
+    assert screen.heard("left") == "beta"
+    assert creator.joined == ()
+    beta.join(creator, BETA)
+    assert screen.heard("joined") == "beta"
+    creator.finish(BUNDLE)
+    assert beta.joined() == BUNDLE
+
+
+def test_the_host_ends_it(create: Callable[..., Creator], beta: Machine) -> None:
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    creator.close()
+    assert beta.refusal() == "alpha has ended the joining"
+
+
+def test_when_one_cannot_stage_it_nobody_keeps_it_and_it_can_be_tried_again(
+    create: Callable[..., Creator], beta: Machine, witness: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    witness.join(creator, WITNESS)
+    screen.heard("joined")
+    save = records.save_staged
+
+    def full(folder: Path, record: records.Staged) -> None:
+        if folder == witness.folder:
+            raise OSError(28, "No space left on device")
+        save(folder, record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(records, "save_staged", full)
+        with pytest.raises(
+            JoinError, match="witness has not got the configuration: it cannot be saved there: No sp"
+        ):
+            creator.finish(BUNDLE)
+    assert "No space left" in beta.heard("given up")
+    assert records.load_staged(beta.folder) is None
+    assert records.load_hosted(screen.folder) is None
+    creator.finish(BUNDLE)
+    assert beta.joined() == witness.joined() == BUNDLE
+
+
+def test_what_is_kept_is_for_root_only_and_goes(create: Callable[..., Creator], beta: Machine) -> None:
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    creator.finish(BUNDLE)
+    beta.joined()
+    for machine, name in ((screen, records.HOSTED), (beta, records.STAGED)):
+        assert (machine.folder / name).stat().st_mode & 0o777 == 0o600
+        assert joiner.resume(on_event=machine.on_event, folder=machine.folder) == BUNDLE
+        joiner.forget(folder=machine.folder)
+        assert joiner.resume(on_event=machine.on_event, folder=machine.folder) is None
+        assert not [path for path in machine.folder.iterdir() if path.name != ".lock"]
+
+
+@given(st.text(ALPHABET, min_size=8, max_size=8))
+def test_a_code_may_be_typed_in_any_way(letters: str) -> None:
+    code = f"{letters[:4]}-{letters[4:]}"
+    assert set(new_code()) <= set(ALPHABET) | {"-"}
+    assert normalised(f" {code.replace('-', '').lower()} ") == code
+    assert normalised("-".join(code.replace("-", ""))) == code
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("K7QX-3M9", "the code: found 7 letters and digits, expected 8, like K7QX-3M9T"),
+        ("", "the code: found 0 letters and digits, expected 8, like K7QX-3M9T"),
+        ("K7QX-3MO1", "the code: found 1 O, which is in no code; expected one like K7QX-3M9T"),
+    ],
+)
+def test_what_cannot_be_a_code_costs_no_try(typed: str, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        normalised(typed)
+    assert refused.value.message == message
+
+
+@contextlib.contextmanager
+def _stranger(creator: Host) -> Iterator[channel.Wire]:
+    wire = channel.Wire(socket.create_connection(("127.0.0.1", creator.port)))
+    yield wire
+    wire.close()
+
+
+def _turned(frame: bytes) -> bytes:
+    return bytes([frame[0] ^ 1]) + frame[1:]
+
+
+@contextlib.contextmanager
+def _in_the_middle(port: int, change: Callable[[int, bytes], bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Passes one connection on to ``port``, frame by frame, both ways."""
+    seen: list[bytes] = []
+
+    def exactly(sock: socket.socket, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = sock.recv(count - len(data))
+            if not part:
+                raise OSError
+            data += part
+        return data
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                (length,) = struct.unpack("!I", exactly(source, 4))
+                frame = change(len(seen), exactly(source, length))
+                seen.append(frame)
+                target.sendall(struct.pack("!I", len(frame)) + frame)
+        for sock in (source, target):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def work() -> None:
+            near, _ = listener.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            back = threading.Thread(target=pump, args=(far, near), daemon=True)
+            back.start()
+            pump(near, far)
+            back.join(5)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], seen
+        thread.join(5)
