@@ -31,11 +31,11 @@ def lab_cluster() -> Cluster:
 
 
 class SimCluster:
-    """Everything; ``seed`` decides every random choice in it. ``told``: keep the story of what happens."""
+    """Everything; ``chance`` makes every random choice in it. ``told``: keep the story of what happens."""
 
-    def __init__(self, shape: str, seed: int, *, told: bool = False) -> None:
-        self.cluster = cluster_of(shape)
-        self.chance = random.Random(seed)  # noqa: S311
+    def __init__(self, cluster: Cluster, chance: random.Random, *, told: bool = False) -> None:
+        self.cluster = cluster
+        self.chance = chance
         self.clock = Clock()
         self.story = Story(self.clock, told)
         self.judge = Judge()

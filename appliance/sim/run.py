@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from appliance.sim.cluster import SimCluster
 from appliance.sim.judge import ViolationError
 from appliance.sim.life import ROUNDS, live, script_of
 from appliance.sim.script import Script
+from appliance.sim.shapes import cluster_of
 from appliance.sim.shared import sharing
 
 CRASHED = "the code under test failed"
@@ -34,7 +36,7 @@ class Verdict:
 
 
 def run_script(script: Script, *, told: bool = False) -> Verdict:
-    sim = SimCluster(script.shape, script.seed, told=told)
+    sim = SimCluster(cluster_of(script.shape), random.Random(script.seed), told=told)  # noqa: S311
     rule: str | None = None
     violation: str | None = None
     try:
