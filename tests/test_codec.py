@@ -3,17 +3,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.decide.messages import Message
-from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.decide.view import BLANK, ClusterView, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import PairkeepError
-from appliance.membership.codec import CodecError, decode, encode, record_from_json, record_to_json
+from appliance.membership.codec import (
+    CodecError,
+    decode,
+    encode,
+    record_from_json,
+    record_to_json,
+    view_from_value,
+    view_to_value,
+)
+from appliance.sim.cluster import lab_cluster
 from appliance.supervisor import store
 
 _SHARES = st.builds(
@@ -54,6 +64,29 @@ def test_a_message_comes_out_as_it_went_in(message: Message) -> None:
 @given(_RECORDS)
 def test_a_record_comes_back_as_it_was_kept(record: Record) -> None:
     assert record_from_json(record_to_json(record)) == record
+
+
+_VIEWS = st.builds(
+    ClusterView,
+    cluster=st.just(lab_cluster()),
+    members=st.lists(st.text(max_size=8), max_size=3).map(tuple),
+    reports=st.dictionaries(st.text(max_size=8), st.from_type(Report), max_size=2),
+    record=_RECORDS,
+    persisted=st.dictionaries(st.text(max_size=8), st.from_type(Stamp), max_size=2),
+    adopted=st.booleans(),
+    claims=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=2),
+)
+
+
+@given(_VIEWS)
+def test_a_view_comes_back_as_it_was_dumped(view: ClusterView) -> None:
+    assert view_from_value(json.loads(json.dumps(view_to_value(view))), view.cluster) == view
+
+
+@pytest.mark.parametrize("value", [{}, {"view_id": 1}, None, []])
+def test_what_is_no_view_is_refused(value: Any) -> None:
+    with pytest.raises(CodecError):
+        view_from_value(value, lab_cluster())
 
 
 @pytest.mark.parametrize(

@@ -310,3 +310,17 @@ def test_a_detached_node_is_down_only_once_it_was_switched_off() -> None:
     assert core.absences.down(core.view.record.detached) == ()
     core.on_message("witness", Fenced(core.view.view_id, "beta", by_hand=True))
     assert core.absences.down(core.view.record.detached) == ("beta",)
+def test_how_long_a_step_took_is_told_and_known_again_by_a_dry_run() -> None:
+    core, desk = running("++--")
+    assert desk.begun == [Start("shop", 2)]
+    desk.time += 2.5
+    core.on_step_done(Start("shop", 2), None, ("started", "started", "started", "stopped"))
+    told = desk.sent[0]
+    assert isinstance(told, Reported)
+    assert told.report.took == {"start service:mariadb.service": 2.5}
+    again, _ = restarted("++++")
+    share = GroupReport(("started",) * 4, (0, 0, 2, 0))
+    again.recall(replace(told.report, groups={"shop": share}, down=("beta",), unreached=("10.9.1.1",)))
+    assert again.local.took == told.report.took
+    assert again.local.group_reports()["shop"] == share
+    assert again.absences.is_gone("beta")

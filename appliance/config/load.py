@@ -45,13 +45,17 @@ class ConfigError(InputError):
 
 def load(path: Path) -> Cluster:
     """Raises ConfigError for a file with mistakes, InputError for one that cannot be read."""
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> str:
+    """Raises InputError."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: found bytes that are not UTF-8 at offset {error.start}") from error
-    return parse(text, str(path))
 
 
 def parse(text: str, name: str = "cluster.toml") -> Cluster:

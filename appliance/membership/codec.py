@@ -4,17 +4,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, is_dataclass
-from typing import Any, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, get_args, get_type_hints
 
 from cattrs import Converter
 from cattrs.errors import BaseValidationError
 
+from appliance.config.model import Cluster
 from appliance.decide.messages import Message
-from appliance.decide.view import Record
+from appliance.decide.view import ClusterView, Record
 from appliance.errors import PairkeepError
 
 _converter = Converter(prefer_attrib_converters=False)
+_VIEW = get_type_hints(ClusterView)
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
@@ -46,6 +49,20 @@ def record_from_json(text: str) -> Record:
         return _converter.structure(json.loads(text), Record)
     except (ValueError, KeyError, TypeError, BaseValidationError) as error:
         raise CodecError(f"a record that cannot be read: {error}") from error
+
+
+def view_to_value(view: ClusterView) -> dict[str, Any]:
+    """All but the configuration, which is text of its own."""
+    return {f.name: _converter.unstructure(getattr(view, f.name)) for f in fields(view) if f.name != "cluster"}
+
+
+def view_from_value(value: Mapping[str, Any], cluster: Cluster) -> ClusterView:
+    """Raises CodecError."""
+    try:
+        parts = {f.name: _converter.structure(value[f.name], _VIEW[f.name]) for f in fields(ClusterView)[1:]}
+        return ClusterView(cluster, **parts)
+    except (ValueError, KeyError, TypeError, BaseValidationError) as error:
+        raise CodecError(f"a view that cannot be read: {error}") from error
 
 
 def as_json_value(value: object) -> Any:

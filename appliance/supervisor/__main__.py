@@ -15,7 +15,7 @@ import dbus
 from dbus.mainloop.glib import DBusGMainLoop
 from gi.repository import GLib
 
-from appliance.config.load import load
+from appliance.config.load import parse, read
 from appliance.errors import PairkeepError
 from appliance.run import run
 from appliance.supervisor.api import Api
@@ -31,9 +31,9 @@ def main() -> int:
     DBusGMainLoop(set_as_default=True)
     loop = GLib.MainLoop()
     try:
-        cluster = load(CONFIG)
-        service = SupervisorService(cluster, os.uname().nodename, loop)
-        api = Api(dbus.SystemBus(), SupervisorOperations(service))
+        text = read(CONFIG)
+        service = SupervisorService(parse(text, str(CONFIG)), os.uname().nodename, loop)
+        api = Api(dbus.SystemBus(), SupervisorOperations(service, text))
         service.publish = api.EventHappened
         service.start()
     except PairkeepError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster
-from appliance.decide.view import ClusterView, FenceTrouble
+from appliance.decide.view import ClusterView, FenceTrouble, Report
 
 
 @dataclass
@@ -48,6 +48,12 @@ class Absences:
                 self._since.pop(node, None)
             else:
                 self._since.setdefault(node, now)
+
+    def recall(self, report: Report) -> None:
+        """Know again of absent nodes what a report of this node told."""
+        self._gone.update(report.down)
+        self._seen.update(report.suspects)
+        self.fence_troubles.update(report.fence_troubles)
 
     def set_gone(self, node: str) -> None:
         """It said farewell, or it was switched off; true until it is a member again."""

@@ -63,6 +63,7 @@ class Core:
         self._told: Report | None = None
         self._serial = 0
         self._running: dict[str, Step] = {}
+        self._began: dict[str, float] = {}
         self.exclusions = Exclusions(cluster, me, self.local, world)
         self._requests = Requests(cluster, me, world)
         self._warnings: dict[str, str] = {}
@@ -83,6 +84,12 @@ class Core:
     def works_on(self, group: str) -> bool:
         """A step of ``group`` is under way on this node."""
         return group in self._running
+
+    def recall(self, report: Report) -> None:
+        """Know again what ``report`` of this node told, as a dry run does that begins where the cluster stands."""
+        self.local.recall(report)
+        self.absences.recall(report)
+        self._unreached = report.unreached
 
     # What the world tells -----------------------------------------------------------------------
 
@@ -177,9 +184,11 @@ class Core:
     def on_step_done(self, step: Step, error: str | None, states: Sequence[State] | None = None) -> None:
         """``step`` has ended; ``states`` is what its group looks like now."""
         self._running.pop(lane(step), None)
+        seconds = round(self.world.now() - self._began.get(lane(step), self.world.now()), 2)
         if isinstance(step, Fence):
             self.local.paced(step, error)
             if error is None:
+                self.local.took[f"fence {step.node}"] = seconds
                 self._requests.wishes.append(Fenced("", step.node))
             else:
                 self.absences.fence_failed(step.node, error)
@@ -187,13 +196,15 @@ class Core:
                 self.world.tell(Event("failed", text, {"node": step.node}))
         elif isinstance(step, Start | Stop):
             resource = self.cluster.group(step.group).resources[step.index].id
+            verb = "start" if isinstance(step, Start) else "stop"
             self.local.after_step(step, error, states or self.local.states(step.group))
             if error is not None:
-                verb = "start" if isinstance(step, Start) else "stop"
                 text = f"{verb} of {resource} failed on {self.me}: {error}"
                 self.world.tell(Event("failed", text, {"group": step.group, "resource": resource}))
             elif isinstance(step, Start) and step.may_format:
                 self._requests.wishes.append(Formatted("", resource))
+            else:
+                self.local.took[f"{verb} {resource}"] = seconds
         else:
             self.local.after_drbd_step(step, error)
             if error is not None:
@@ -283,6 +294,7 @@ class Core:
             unreached=self._unreached,
             warnings=tuple(sorted(self._warnings.values())),
             fit=self._fitness.fit(),
+            took=dict(self.local.took),
         )
 
     def _claimed(self) -> set[str]:
@@ -359,6 +371,7 @@ class Core:
             return
         if lane(step) not in self._running and self.local.may_try(step):
             self._running[lane(step)] = step
+            self._began[lane(step)] = self.world.now()
             self.world.begin(step)
 
     def _may_shoot(self, node: str) -> bool:

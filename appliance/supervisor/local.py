@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster, Group
 from appliance.decide.steps import Connect, Start, Step, Stop, lane
-from appliance.decide.view import DrbdReport, GroupReport, State
+from appliance.decide.view import DrbdReport, GroupReport, Report, State
 
 # A step that failed is tried again after 1, 2, 4 … seconds, at most this many.
 LONGEST_PAUSE_S = 30.0
@@ -40,11 +40,12 @@ class _Pause:
 
 @dataclass
 class LocalState:
-    """``now`` gives monotonic seconds."""
+    """``now`` gives monotonic seconds. ``took``: as `Report` has it."""
 
     cluster: Cluster
     now: Callable[[], float]
     drbd: dict[str, DrbdReport] = field(default_factory=dict)
+    took: dict[str, float] = field(default_factory=dict)
     _shares: dict[str, _Share] = field(default_factory=dict)
     _pauses: dict[str, _Pause] = field(default_factory=dict)
     _reports: dict[str, GroupReport] = field(default_factory=dict)
@@ -125,6 +126,14 @@ class LocalState:
         """The kernel told of a change of DRBD resource ``name``."""
         for pause in (p for key, p in self._pauses.items() if key == f"drbd:{name}" and p.until_told):
             pause.until, pause.until_told = 0.0, False
+
+    def recall(self, report: Report) -> None:
+        """Know again what failed here, by a report of this node; and how long steps took."""
+        self.took.update(report.took)
+        for name, share in self._shares.items():
+            if name in report.groups:
+                share.failed_at = [[self.now()] * count for count in report.groups[name].fails]
+                share.stuck = report.groups[name].stuck
 
     def may_try(self, step: Step) -> bool:
         return self.now() >= self._pauses.get(lane(step), _Pause()).until

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from appliance import __version__
 from appliance.config.model import Group
 from appliance.decide.company import forbidden
 from appliance.decide.eligible import obstacle, worn_out
 from appliance.decide.messages import Cleanup, Discard, Fenced, Force, SetMaintenance, SetStandby, Switchover
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
+from appliance.membership.codec import view_to_value
 from appliance.supervisor.core import Core
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.status import status, why
@@ -21,10 +23,11 @@ EVENTS_IN_STATUS = 8
 
 
 class SupervisorOperations:
-    """Implements `api.Operations`."""
+    """Implements `api.Operations`. ``text``: the cluster.toml that the service runs by."""
 
-    def __init__(self, service: SupervisorService) -> None:
+    def __init__(self, service: SupervisorService, text: str) -> None:
         self._service = service
+        self._text = text
         self._core: Core = service.core
         self._verifier = Verifier(service)
 
@@ -37,6 +40,11 @@ class SupervisorOperations:
 
     def events(self) -> list[dict[str, Any]]:
         return list(self._service.events)
+
+    def dump(self) -> dict[str, Any]:
+        """All that a dry run needs to begin where the cluster stands (rehearsal.state reads it)."""
+        view = view_to_value(self._core.view)
+        return {"version": __version__, "node": self._core.me, "cluster_toml": self._text, "view": view}
 
     def switchover(self, group: str, node: str) -> str:
         """Order ``group`` to ``node``, or to the best other one when empty; returns the node's name."""
