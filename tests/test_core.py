@@ -310,6 +310,8 @@ def test_a_detached_node_is_down_only_once_it_was_switched_off() -> None:
     assert core.absences.down(core.view.record.detached) == ()
     core.on_message("witness", Fenced(core.view.view_id, "beta", by_hand=True))
     assert core.absences.down(core.view.record.detached) == ("beta",)
+
+
 def test_how_long_a_step_took_is_told_and_known_again_by_a_dry_run() -> None:
     core, desk = running("++--")
     assert desk.begun == [Start("shop", 2)]

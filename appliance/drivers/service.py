@@ -72,18 +72,18 @@ class ServiceDriver:
         result = self._systemd.job("StartUnit", self._unit, self._start_timeout_s)
         if result != "done":
             raise DriverError(f"{self._unit} did not start ({result}): {self._last_words()}")
-        # A unit whose condition is not met counts as started without running (systemd.unit(5)).
-        if self._systemd.active_state(self._unit) not in ("active", "reloading"):
-            raise DriverError(f"{self._unit} did not start: {self._last_words()}")
-        while self._probe is not None and (complaint := self._probe()) is not None:
+        while (complaint := self._complaint()) is not None:
+            # A unit whose condition is not met counts as started without running (systemd.unit(5)).
+            if self._systemd.active_state(self._unit) not in ("active", "reloading"):
+                raise DriverError(f"{self._unit} did not start: {self._last_words()}")
             if time.monotonic() > deadline:
                 raise DriverError(complaint)
             time.sleep(POLL_S)
 
     def stop(self) -> None:
-        if self._systemd.active_state(self._unit) in DOWN:
-            return
         result = self._systemd.job("StopUnit", self._unit, self._stop_timeout_s)
+        if result == "done":
+            return
         state = self._systemd.active_state(self._unit)
         if state not in DOWN:
             raise DriverError(f"{self._unit} did not stop ({result}): it is {state}")
@@ -94,6 +94,12 @@ class ServiceDriver:
         Its argument: the unit has come down, so that there is nothing to wait for.
         """
         self._systemd.watch(self._unit, changed)
+
+    def _complaint(self) -> str | None:
+        if self._probe is not None:
+            return self._probe()
+        active = self._systemd.active_state(self._unit)
+        return None if active in ("active", "reloading") else f"{self._unit} is {active}"
 
     def _last_words(self) -> str:
         done = run(["journalctl", "-u", self._unit, "-n", "5", "-o", "cat"], check=False, timeout_s=10)

@@ -328,6 +328,8 @@ class Core:
             for step in self.decision.steps.get(self.me, ()):
                 if not isinstance(step, Start) or self.view.claims.get(step.group) == self.me:
                     self._begin(step)
+        elif self.view.complete:
+            self._go_on_stopping(news)
         if self.view.complete:
             self._requests.send_wishes(self.view)
         if self.view.adopted and self.view.quorate:
@@ -335,6 +337,19 @@ class Core:
             self._see_to_disks()
         if self.leaving or self.stopping:
             self._say_goodbye()
+
+    def _go_on_stopping(self, news: Report) -> None:
+        """Stop what comes next without waiting until all have heard that what came before is down.
+
+        Nothing can be wrong with stopping what is to be stopped. To start, this node has to have been heard:
+        that shows that it has not stood still while others took over.
+        """
+        if news.groups == self.view.reports[self.me].groups:
+            return
+        ahead = decide(replace(self.view, reports={**self.view.reports, self.me: news}))
+        for step in ahead.steps.get(self.me, ()):
+            if isinstance(step, Stop) and ahead.placements[step.group].node != self.me:
+                self._begin(step)
 
     def _is_heard(self) -> bool:
         """The view holds what this node said last; before that its steps would be those of the past."""
