@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -87,6 +88,15 @@ class ServiceDriver:
         state = self._systemd.active_state(self._unit)
         if state not in DOWN:
             raise DriverError(f"{self._unit} did not stop ({result}): it is {state}")
+
+    def warm(self) -> None:
+        """Have the program in memory before it is needed: a standby may never have run it."""
+        with contextlib.suppress(OSError, DriverError):
+            handle = os.open(self._systemd.program(self._unit), os.O_RDONLY)
+            try:
+                os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(handle)
 
     def watch(self, changed: Callable[[bool], None]) -> None:
         """Call ``changed`` in the main loop when systemd says that something about the unit changed.

@@ -18,6 +18,7 @@ from appliance.drivers.base import DriverError
 NAME = "org.freedesktop.systemd1"
 MANAGER = "org.freedesktop.systemd1.Manager"
 UNIT = "org.freedesktop.systemd1.Unit"
+SERVICE = "org.freedesktop.systemd1.Service"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 # Values of ActiveState.
 DOWN = ("inactive", "failed")
@@ -55,6 +56,14 @@ class Systemd:
             self._paths[unit] = str(self.call(self._manager, "LoadUnit", unit))
         # The path is made of the unit's name and stays; asking for it loads the unit again where need be.
         return str(self.call(self._object(self._paths[unit], PROPERTIES), "Get", UNIT, "ActiveState"))
+
+    def program(self, unit: str) -> str:
+        """The path of what a service starts; empty for units that start nothing. From worker threads only."""
+        path = str(self.call(self._manager, "LoadUnit", unit))
+        if not unit.endswith(".service"):
+            return ""
+        commands = self.call(self._object(path, PROPERTIES), "Get", SERVICE, "ExecStart")
+        return str(commands[0][0]) if commands else ""
 
     def watch(self, unit: str, changed: Callable[[bool], None]) -> None:
         """Call ``changed`` in the main loop whenever the unit's state may have changed; true when it is down."""

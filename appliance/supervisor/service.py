@@ -190,6 +190,11 @@ class SupervisorService:
         rtnetlink.load()
         with contextlib.suppress(ImportError):  # only images with a database have it
             importlib.import_module("pymysql")
+        for group in self._own.groups:
+            for index in range(len(group.resources)):
+                driver = self.executor.driver(group.name, index)
+                if isinstance(driver, ServiceDriver):
+                    driver.warm()
         return lambda: None
 
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
