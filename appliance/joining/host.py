@@ -110,7 +110,8 @@ class Host:
 
     def start(self, on_event: OnEvent) -> None:
         """Listen. ``on_event`` is called from other threads, with ("joined", name), ("left", name), ("refused",
-        reason), ("expired", "") or ("locked", ""). Raises JoinError when the port is taken.
+        reason), ("expired", "") or ("locked", ""); it must not call `close`. Raises JoinError when the port is
+        taken.
         """
         self._on_event = on_event
         try:
@@ -119,7 +120,8 @@ class Host:
             raise JoinError(f"port {self.port} cannot be opened: {error.strerror}") from error
         self.port = self._listener.getsockname()[1]
         self._open_port()
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        self._accepting = threading.Thread(target=self._accept, args=(self._listener,), daemon=True)
+        self._accepting.start()
 
     def renew(self) -> None:
         """Another code, with all its tries and all its time; the old one counts no more."""
@@ -147,6 +149,9 @@ class Host:
             return
         self._closed.set()
         if self._listener is not None:
+            # Wakes the thread that accepts; before it has gone the port is not free.
+            self._listener.shutdown(socket.SHUT_RDWR)
+            self._accepting.join()
             self._listener.close()
             firewall.close_port(self.port)
         with self._lock:
@@ -167,7 +172,7 @@ class Host:
             except TimeoutError:
                 continue
             except OSError:
-                # One connection that broke at once, or the listener was closed.
+                # One connection that broke at once, no more descriptors, or `close`.
                 self._closed.wait(POLL_S)
                 continue
             if self._strangers.acquire(blocking=False):
