@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config.load import load
-from appliance.render import render_all, write
+from appliance.render import closed_rules, render_all, write
 
 FOLDER = Path(__file__).parent
 SHOP = load(FOLDER / "config/good/shop.toml")
@@ -26,7 +26,34 @@ def test_a_witness_gets_no_drbd_and_no_services() -> None:
     assert {str(path) for path in render_all(SHOP, "witness")} == {
         "/etc/corosync/corosync.conf",
         "/etc/hosts",
+        "/etc/nftables.conf",
     }
+
+
+def test_a_witness_answers_on_heartbeat_ports_and_ssh_only() -> None:
+    text = render_all(SHOP, "witness")[Path("/etc/nftables.conf")]
+    lines = [line.strip() for line in text.splitlines() if line.endswith("accept")]
+    assert [line for line in lines if "dport" in line] == [
+        "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept",
+        "tcp dport @joining accept",
+        "tcp dport 22 accept",
+        "ip saddr @nodes1 ip daddr @nodes1 udp dport 5405 accept",
+        "ip saddr @nodes2 ip daddr @nodes2 udp dport 5406 accept",
+    ]
+
+
+def test_the_image_is_closed_before_first_boot_by_the_rules_of_the_template() -> None:
+    overlay = FOLDER.parent / "overlays/base/usr/lib/pairkeep/closed.nft"
+    assert overlay.read_text() == closed_rules()
+    assert " 22 " not in closed_rules()
+
+
+def test_ports_over_ipv6() -> None:
+    text = render_all(EVERYTHING, "beta")[Path("/etc/nftables.conf")]
+    assert "ip6 saddr @nodes2 ip6 daddr @nodes2 udp dport 5406 accept" in text
+    assert "ip6 daddr fd00:9::100 tcp dport 3306 accept" in text
+    # Of a service that Pairkeep does not know, nothing is opened.
+    assert "192.0.2.1" not in text
 
 
 def test_replication_over_ipv6() -> None:

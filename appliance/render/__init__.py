@@ -9,7 +9,8 @@ from pathlib import Path
 
 import jinja2
 
-from appliance.config.model import Cluster, IPAddress, Service
+from appliance.config.model import Cluster, IPAddress, Node, Service
+from appliance.render.ports import corosync_port, service_ports
 
 
 def endpoint(address: IPAddress, port: int) -> str:
@@ -25,7 +26,12 @@ _templates = jinja2.Environment(
     keep_trailing_newline=True,
     autoescape=False,  # noqa: S701 (configuration files, not HTML; values have passed config.schema)
 )
-_templates.globals["endpoint"] = endpoint
+_templates.globals |= {"endpoint": endpoint, "corosync_port": corosync_port}
+
+
+def closed_rules() -> str:
+    """The nftables rules of a machine that is no node yet; overlays/base has them as a file."""
+    return _text("nftables.conf", cluster=None)
 
 
 def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
@@ -33,11 +39,13 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
 
     Files of DRBD and of services are for those that can run groups only.
     """
+    node = cluster.node(node_name)
     files = {
         Path("/etc/corosync/corosync.conf"): _text("corosync.conf", cluster=cluster),
         Path("/etc/hosts"): _text("hosts", cluster=cluster),
+        Path("/etc/nftables.conf"): _rules(cluster, node),
     }
-    if cluster.node(node_name).votes_only:
+    if node.votes_only:
         return files
     files[Path("/etc/drbd.d/global_common.conf")] = _text("global_common.conf")
     for drbd in cluster.drbd:
@@ -49,6 +57,18 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
                 path = Path(f"/etc/systemd/system/{resource.unit}.d/50-pairkeep.conf")
                 files[path] = _text("service.conf")
     return files
+
+
+def _rules(cluster: Cluster, node: Node) -> str:
+    """What a node answers to: a witness has neither replication nor services."""
+    drbds = () if node.votes_only else cluster.drbd
+    return _text(
+        "nftables.conf",
+        cluster=cluster,
+        drbds=drbds,
+        drbd_links=sorted({drbd.link for drbd in drbds}),
+        services=() if node.votes_only else tuple(service_ports(cluster)),
+    )
 
 
 def write(files: Mapping[Path, str], root: Path) -> tuple[Path, ...]:
