@@ -92,6 +92,7 @@ def _interface(name: str, interface: str, address: str) -> None:
 
 def _files(answers: Answers) -> None:
     write(render_all(answers.cluster, answers.node), Path("/"))
+    run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
     _write(Path("/etc/corosync/authkey"), answers.cluster_key, 0o400)
     for name, secret in answers.secrets.items():
         _write(Path("/etc/pairkeep") / name, f"{secret}\n".encode(), 0o600)
@@ -123,7 +124,7 @@ def _commit(answers: Answers) -> None:
 
 def _services(_answers: Answers) -> None:
     run(["systemctl", "daemon-reload"], timeout_s=90)
-    run(["systemctl", "start", "--no-block", "pairkeep.service"], timeout_s=30)
+    run(["systemctl", "start", "--no-block", "pairkeep.service", "pairkeep-join.service"], timeout_s=30)
 
 
 def _own_drbd(answers: Answers) -> list[model.Drbd]:
