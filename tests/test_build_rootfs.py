@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.build.rootfs import Entry, Index, compose, index_tar, merge, tree_entries
+from appliance.build.rootfs import Entry, Index, compose, date, index_tar, merge, tree_entries
 from appliance.build.units import unit_entries, wanted_by
 from appliance.errors import InputError, PairkeepError
 
@@ -56,9 +56,22 @@ def content_of(base: Path, name: str) -> bytes:
 def test_the_index_survives_json_and_dates_by_programs_only(base: Path) -> None:
     index = index_tar(base, {})
     assert Index.from_json(index.to_json()) == index
-    assert index.epoch == 1700000000
+    assert index.epoch == 1700000000, "of usr/bin, and not of what a script may have written"
     assert index.kinds["lib"] == "2"
     assert index.linked == {"usr/bin/true"}
+
+
+def test_what_is_newer_than_the_programs_gets_their_time(base: Path) -> None:
+    with tarfile.open(base) as archive:
+        before = {member.name: member for member in archive}
+    date(base, 1700000000)
+    with tarfile.open(base) as archive:
+        after = {member.name: member for member in archive}
+    assert {member.mtime for member in before.values()} == {0, 1700000000, 1800000000}
+    assert {member.mtime for member in after.values()} == {0, 1700000000}
+    for name, member in after.items():
+        for key in ("mode", "size", "type", "linkname"):
+            assert getattr(member, key) == getattr(before[name], key)
 
 
 def test_members_are_extracted_by_prefix(base: Path, tmp_path: Path) -> None:

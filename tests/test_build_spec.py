@@ -11,6 +11,7 @@ from appliance.build.folders import project_folder
 BASE = """
 suite = "trixie"
 mirror = "http://deb.debian.org/debian"
+kernel = "cloud"
 size_mib = 1024
 packages = ["udev", "dbus"]
 """
@@ -38,9 +39,31 @@ def test_the_images_of_this_project_are_valid(name: str) -> None:
 def test_extends_adds_lists_and_replaces_values(tmp_path: Path) -> None:
     folder = project(tmp_path, base=BASE, small='extends = "base"\nsize_mib = 512\npackages = ["less", "udev"]')
     loaded = spec.load("small", folder)
-    assert loaded.packages == ("dbus", "less", "udev")
+    assert loaded.packages == ("dbus", "less", "linux-image-cloud-amd64", "udev")
     assert loaded.size_mib == 512
     assert loaded.suite == "trixie"
+
+
+def test_the_kernel_is_a_word(tmp_path: Path) -> None:
+    folder = project(tmp_path, base=BASE, metal='extends = "base"\nkernel = "generic"')
+    assert "linux-image-amd64" in spec.load("metal", folder).packages
+    assert "linux-image-cloud-amd64" not in spec.load("metal", folder).packages
+
+
+def test_a_snapshot_pins_what_is_built_and_not_where_updates_come_from(tmp_path: Path) -> None:
+    pinned = 'snapshot = "20261101T000000Z"\nsecurity_mirror = "http://security.debian.org/debian-security"\n'
+    loaded = spec.load("image", project(tmp_path, image=pinned + BASE))
+    archive = "deb [check-valid-until=no] http://snapshot.debian.org/archive"
+    assert loaded.sources_of_build == (
+        f"{archive}/debian/20261101T000000Z trixie main",
+        f"{archive}/debian/20261101T000000Z trixie-updates main",
+        f"{archive}/debian-security/20261101T000000Z trixie-security main",
+    )
+    assert loaded.sources == (
+        "deb http://deb.debian.org/debian trixie main",
+        "deb http://deb.debian.org/debian trixie-updates main",
+        "deb http://security.debian.org/debian-security trixie-security main",
+    )
 
 
 def test_scripts_are_read_as_text(tmp_path: Path) -> None:
@@ -69,6 +92,12 @@ def test_every_mistake_of_every_file_is_reported_at_once(tmp_path: Path) -> None
         ('extends = "image"', "images/image.toml: extends: found 'image', which extends this image itself"),
         ('extends = "bse"', "images/image.toml: extends: found 'bse', expected the name of an image: image"),
         ('overlays = ["no"]', "images/image.toml: overlays: found 'no', but overlays/no does not exist"),
+        ('kernel = "big"', "images/image.toml: kernel: found 'big', expected 'cloud' or 'generic'"),
+        ("kernel = []", "images/image.toml: kernel: found [], expected 'cloud' or 'generic'"),
+        (
+            'snapshot = "2026-11-01"',
+            "images/image.toml: snapshot: found '2026-11-01', expected a moment as in 20261101T000000Z",
+        ),
         ('packages = ["-y"]', "images/image.toml: packages[0]: found '-y', expected the name of a Debian package"),
         (
             'before_packages = ["../x"]',
@@ -84,6 +113,7 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
     folder = project(tmp_path, image='suite = "trixie"\npackages = []')
     assert problems(folder, "image") == [
         "images/image.toml: mirror: missing",
+        "images/image.toml: kernel: missing",
         "images/image.toml: size_mib: missing",
     ]
 

@@ -51,6 +51,7 @@ def command(
         f"--variant={variant}",
         f"--mode={mode}",
         "--format=tar",
+        "--skip=output/dev",  # the kernel fills /dev, and these would bear the time of the build
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt={rule}" for rule in PATH_RULES),
@@ -84,5 +85,8 @@ def bootstrap(
         before_packages=before_packages,
         after_packages=after_packages,
     )
-    # debconf must not ask, and TMPDIR's default suits both modes: every user may enter it.
-    run(argv, env={"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"})
+    # debconf must not ask, and TMPDIR's default suits both modes: every user may enter it. With INITRD=No the
+    # kernel's package makes no initrd: each of three would be thrown away for the next one. (initramfs-tools:
+    # kernel/postinst.d)
+    quiet = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
+    run(argv, env={"PATH": SEARCH_PATH, **quiet})

@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.build import bootstrap, folders, layers, package, rootfs, spec, tools, units
+from appliance.build.identity import uuid_of
 from appliance.build.progress import SILENT, Progress
 from appliance.build.requirements import require_bootstrap, require_programs, require_space
 from appliance.build.rootfs import Entry, Index
@@ -26,14 +26,12 @@ from appliance.errors import PairkeepError
 from appliance.run import run
 
 # Part of every key: raise it when the same inputs shall give another image.
-FORMAT = 1
+FORMAT = 2
 # Older images of the same name that stay, for machines that still run from them.
 KEPT = 3
 BOOTSTRAP_MIB = 900  # mmdebstrap's own folder, in TMPDIR
 PACKAGES_MIB = 1300  # the packages layer, and one that it replaces
 IMAGE_MIB = 1800  # root.tar and the root disk, with room to spare
-
-_NAMESPACE = uuid.UUID("6f0cbf43-0d26-4c83-9d3e-9f4f6f1a2d7b")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Image:
     """A finished image. ``key`` names its content; the paths stay valid when a newer one is built.
 
     ``root`` is a whole-disk ext4 file system, raw and sparse: use it as a backing file, never write to it.
-    ``compressed`` is the same as a zstd-compressed qcow2 file, where one was asked for.
+    ``epoch`` is the time (Unix seconds) of the newest thing that packages brought into it.
     """
 
     name: str
@@ -50,7 +48,7 @@ class Image:
     kernel: Path
     initrd: Path
     root: Path
-    compressed: Path | None
+    epoch: int
     versions: Mapping[str, str]
 
 
@@ -61,7 +59,7 @@ class _Plan:
     spec: spec.Spec
     files: dict[str, bytes]
     overlays: tuple[tuple[Entry, ...], ...]
-    links: tuple[Entry, ...]
+    fixed: tuple[Entry, ...]
     layer: Path
     inputs: str
 
@@ -87,11 +85,10 @@ def ensure_all(names: Sequence[str], progress: Progress = SILENT) -> dict[str, I
         return dict(zip(names, pool.map(lambda name: ensure(name, progress), names), strict=True))
 
 
-def build(name: str, progress: Progress, *, compress: bool = False, refresh: bool = False) -> tuple[Image, bool]:
+def build(name: str, progress: Progress, *, refresh: bool = False) -> tuple[Image, bool]:
     """As ``ensure``; says also whether a new image was made.
 
-    ``compress`` adds a compressed copy for shipping. ``refresh`` fetches the packages anew, for
-    updates: a cached layer stays as it is otherwise.
+    ``refresh`` fetches the packages anew, for updates: a cached layer stays as it is otherwise.
     """
     plan = _plan(name)
     made = False
@@ -101,8 +98,6 @@ def build(name: str, progress: Progress, *, compress: bool = False, refresh: boo
         programs = tools.ensure(progress)
         with layers.locked(_lock_of(name), progress):
             image, made = _build(plan, programs, progress, refresh)
-    if compress and image.compressed is None:
-        image = _compress(image, progress)
     return image, made
 
 
@@ -130,10 +125,11 @@ def _plan(name: str) -> _Plan:
     }
     layer = folders.cache_folder() / f"packages-{layers.key_of(layer_inputs)}"
     brought = [entry for overlay in overlays for entry in overlay]
-    links = tuple(units.unit_entries(wanted.enable, wanted.mask, brought))
+    sources = Entry("etc/apt/sources.list", 0o644, content=_lines(wanted.sources))
+    fixed = (*units.unit_entries(wanted.enable, wanted.mask, brought), sources, *_FIXED)
     described = [
         [entry.path, entry.mode, entry.link, hashlib.sha256(entry.content or b"").hexdigest()]
-        for entry in (*brought, *links)
+        for entry in (*brought, *fixed)
     ]
     inputs = {
         "layer": layer.name,
@@ -142,7 +138,7 @@ def _plan(name: str) -> _Plan:
         "size_mib": wanted.size_mib,
         "name": name,
     }
-    return _Plan(wanted, files, overlays, links, layer, layers.key_of(inputs))
+    return _Plan(wanted, files, overlays, fixed, layer, layers.key_of(inputs))
 
 
 def _check_host(plan: _Plan, refresh: bool) -> None:
@@ -183,7 +179,7 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
                 folder / "root.tar",
                 variant="minbase",
                 suite=plan.spec.suite,
-                source_lines=bootstrap.sources(plan.spec.suite, plan.spec.mirror, plan.spec.security_mirror),
+                source_lines=plan.spec.sources_of_build,
                 packages=plan.spec.packages,
                 before_packages=plan.spec.before_packages,
                 after_packages=plan.spec.after_packages,
@@ -194,6 +190,7 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
                 "var/lib/dpkg/status": folder / "status",
             }
             index = rootfs.index_tar(folder / "root.tar", wanted)
+            rootfs.date(folder / "root.tar", index.epoch)
             (folder / "index.json").write_text(index.to_json())
 
     # Images with the same packages share a layer, so it has a lock of its own.
@@ -219,7 +216,7 @@ def _make(
         ours = package.build(plan.files, programs, folder, index.epoch)
     with progress.phase(f"root file system of {plan.spec.name}"):
         ours_in_database = package.database_entries(ours, status)
-        entries = rootfs.merge([ours.entries, ours_in_database, *plan.overlays, plan.links, _FIXED], index)
+        entries = rootfs.merge([ours.entries, ours_in_database, *plan.overlays, plan.fixed], index)
         packed = folder / "root.tar"
         rootfs.compose(layer / "root.tar", index, entries, packed)
         _make_disk(programs, packed, folder / "root.raw", plan.spec.size_mib, key, index.epoch)
@@ -231,6 +228,7 @@ def _make(
         "key": key,
         "inputs": plan.inputs,
         "layer": layer.name,
+        "epoch": index.epoch,
         "root_bytes": (folder / "root.raw").stat().st_size,
         "versions": {**package.installed_versions(status), package.NAME: ours.version},
     }
@@ -238,12 +236,16 @@ def _make(
 
 
 # An empty machine-id makes systemd choose one and keep it, without the full "first boot" in which it
-# would enable every unit by preset. (machine-id(5))
-_FIXED = (Entry("etc/machine-id", 0o444, content=b""),)
+# would enable every unit by preset. (machine-id(5)) The initrd hands its /dev over, and needs a place for it.
+_FIXED = (Entry("etc/machine-id", 0o444, content=b""), Entry("dev", 0o755))
+
+
+def _lines(lines: Sequence[str]) -> bytes:
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _make_disk(programs: tools.Tools, packed: Path, disk: Path, size_mib: int, key: str, epoch: int) -> None:
-    identity = str(uuid.uuid5(_NAMESPACE, key))
+    identity = str(uuid_of(key))
     # All tables are ready at the first boot, which would otherwise write them in the background.
     extended = f"lazy_itable_init=0,lazy_journal_init=0,nodiscard,hash_seed={identity}"
     words = ("-q", "-F", "-t", "ext4", "-L", "pairkeep", "-m", "1", "-J", "size=16", "-U", identity)
@@ -253,19 +255,6 @@ def _make_disk(programs: tools.Tools, packed: Path, disk: Path, size_mib: int, k
     )
 
 
-def _compress(image: Image, progress: Progress) -> Image:
-    packed = image.folder / "root.qcow2"
-    making = packed.with_suffix(".making")
-    with progress.phase(f"compressing {image.name}"):
-        words = ("convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd")
-        run([*tools.ensure(progress).argv("qemu-img"), *words, image.root, making])
-        making.rename(packed)
-    finished = _read(image.folder)
-    if finished is None:
-        raise PairkeepError(f"{image.folder} vanished while it was compressed")
-    return finished
-
-
 def _read(folder: Path) -> Image | None:
     """The image in ``folder``; None when there is none, or not the whole of it."""
     try:
@@ -273,7 +262,6 @@ def _read(folder: Path) -> Image | None:
         root = folder / "root.raw"
         if root.stat().st_size != manifest["root_bytes"]:
             return None
-        compressed = folder / "root.qcow2"
         return Image(
             name=manifest["name"],
             key=manifest["key"],
@@ -281,7 +269,7 @@ def _read(folder: Path) -> Image | None:
             kernel=folder / "vmlinuz",
             initrd=folder / "initrd",
             root=root,
-            compressed=compressed if compressed.exists() else None,
+            epoch=manifest["epoch"],
             versions=manifest["versions"],
         )
     except (OSError, ValueError, KeyError):

@@ -20,6 +20,9 @@ from appliance.errors import InputError, PairkeepError
 # Stands in an overlay only because git keeps no empty folders.
 _PLACEHOLDER = ".gitkeep"
 _CHUNK = 1 << 30
+# In a member's header (tar(5), ustar).
+_MTIME = slice(136, 148)
+_CHECKSUM = slice(148, 156)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,9 @@ class Index:
 
     ``starts`` maps each member's path to the offset of its first header; ``kinds`` to tarfile's type
     byte as text. ``linked`` are files that other members are hard links to. ``end`` is the offset
-    behind the last member. ``epoch`` is the newest time among the packages' own programs (Unix
-    seconds): our files get it, so that the same inputs give the same image.
+    behind the last member. ``epoch`` is the newest time among what packages bring and no script writes:
+    programs, kernel, Python's sources (Unix seconds). Nothing in an image is newer, so that the same
+    inputs give the same image; byte code of Python goes by its source's time, which therefore stays.
     """
 
     starts: Mapping[str, int]
@@ -89,7 +93,7 @@ def index_tar(path: Path, extract: Mapping[str, Path]) -> Index:
             end = member.offset_data + (-(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE)
             if member.islnk():
                 linked.add(_plain(member.linkname))
-            if member.isfile() and name.startswith("usr/bin/"):
+            if member.isfile() and _is_brought(name):
                 epoch = max(epoch, int(member.mtime))
             for prefix, target in extract.items():
                 if member.isfile() and name.startswith(prefix):
@@ -103,6 +107,25 @@ def index_tar(path: Path, extract: Mapping[str, Path]) -> Index:
     if lacking:
         raise PairkeepError(f"the packages brought no /{lacking[0]}*")
     return Index(starts=starts, kinds=kinds, linked=frozenset(linked), end=end, epoch=epoch)
+
+
+def date(path: Path, epoch: int) -> None:
+    """Give every member of the tar file ``path`` that is newer than ``epoch`` that time, in place.
+
+    Only a script at build time wrote those. Times are whole seconds in the members' own headers: that
+    is how mmdebstrap has tar write them.
+    """
+    with tarfile.open(path) as archive:
+        late = [member.offset_data - tarfile.BLOCKSIZE for member in archive if member.mtime > epoch]
+    with path.open("r+b") as file:
+        for at in late:
+            file.seek(at)
+            header = bytearray(file.read(tarfile.BLOCKSIZE))
+            header[_MTIME] = b"%011o\0" % epoch
+            header[_CHECKSUM] = b" " * 8
+            header[_CHECKSUM] = b"%06o\0 " % sum(header)
+            file.seek(at)
+            file.write(header)
 
 
 def tree_entries(folder: Path) -> list[Entry]:
@@ -168,6 +191,12 @@ def compose(base: Path, index: Index, entries: Iterable[Entry], target: Path) ->
         with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for entry in entries:
                 archive.addfile(_member(entry, index.epoch), io.BytesIO(entry.content or b""))
+
+
+def _is_brought(name: str) -> bool:
+    return name.startswith(("usr/bin/", "usr/sbin/", "boot/vmlinuz-")) or (
+        name.startswith("usr/lib/python3") and name.endswith(".py")
+    )
 
 
 def _check(entry: Entry, earlier: Entry | None, index: Index) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import voluptuous as vol
 
+from appliance.build import bootstrap
 from appliance.errors import InputError
 
 MAX_SIZE_MIB = 1024 * 1024
@@ -22,6 +23,10 @@ MAX_SIZE_MIB = 1024 * 1024
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _UNIT = re.compile(r"[\w@.:-]+\.(service|socket|timer|mount|automount|path|target)")
+# As snapshot.debian.org writes moments: 20261101T000000Z.
+_MOMENT = re.compile(r"20\d{6}T\d{6}Z")
+_SNAPSHOTS = "http://snapshot.debian.org/archive"
+_KERNELS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 _LISTS = ("packages", "overlays", "enable", "mask", "before_packages", "after_packages")
 
 
@@ -37,15 +42,18 @@ class SpecError(InputError):
 class Spec:
     """One image, with all that it extends merged in.
 
-    ``packages`` is sorted. ``enable`` and ``mask`` are systemd units. ``overlays`` are names of folders
-    below ``overlays/``, later ones laid over earlier ones. ``before_packages`` and ``after_packages``
-    are the *texts* of shell scripts.
+    ``kernel`` is "cloud" or "generic". ``packages`` is sorted and has the kernel's. With ``snapshot`` the
+    packages come from Debian's archive as it was at that moment. ``enable`` and ``mask`` are systemd
+    units. ``overlays`` are names of folders below ``overlays/``, later ones laid over earlier ones.
+    ``before_packages`` and ``after_packages`` are the *texts* of shell scripts.
     """
 
     name: str
     suite: str
     mirror: str
     security_mirror: str | None
+    snapshot: str | None
+    kernel: str
     size_mib: int
     packages: tuple[str, ...]
     enable: tuple[str, ...]
@@ -53,6 +61,24 @@ class Spec:
     overlays: tuple[str, ...]
     before_packages: tuple[str, ...]
     after_packages: tuple[str, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The lines of the image's own sources.list: where its updates come from."""
+        return bootstrap.sources(self.suite, self.mirror, self.security_mirror)
+
+    @property
+    def sources_of_build(self) -> tuple[str, ...]:
+        """The lines of sources.list by which the image is built."""
+        if self.snapshot is None:
+            return self.sources
+        mirror = f"{_SNAPSHOTS}/debian/{self.snapshot}"
+        security = None if self.security_mirror is None else f"{_SNAPSHOTS}/debian-security/{self.snapshot}"
+        # What was signed then may have expired since.
+        return tuple(
+            line.replace("deb ", "deb [check-valid-until=no] ", 1)
+            for line in bootstrap.sources(self.suite, mirror, security)
+        )
 
 
 def _expect(expected: str, accept: Callable[[Any], bool]) -> Callable[[Any], Any]:
@@ -76,6 +102,8 @@ _SCHEMA = vol.Schema(
         "suite": _expect("the name of a Debian suite", _matches(_NAME)),
         "mirror": _URL,
         "security_mirror": _URL,
+        "snapshot": _expect("a moment as in 20261101T000000Z", _matches(_MOMENT)),
+        "kernel": _expect(" or ".join(map(repr, _KERNELS)), lambda value: value in tuple(_KERNELS)),
         "size_mib": _expect(
             f"a whole number from 256 to {MAX_SIZE_MIB} (MiB)",
             lambda value: type(value) is int and 256 <= value <= MAX_SIZE_MIB,
@@ -115,7 +143,7 @@ def load(name: str, project: Path) -> Spec:
                 wanted = project / folder / entry
                 if not (wanted.is_dir() if key == "overlays" else wanted.is_file()):
                     problems.append(f"{_shown(path)}: {key}: found {entry!r}, but {folder}/{entry} does not exist")
-    required = ("suite", "mirror", "size_mib", "packages")
+    required = ("suite", "mirror", "kernel", "size_mib", "packages")
     if not problems:
         problems = [f"images/{name}.toml: {key}: missing" for key in required if key not in merged]
     if problems:
@@ -125,8 +153,10 @@ def load(name: str, project: Path) -> Spec:
         suite=merged["suite"],
         mirror=merged["mirror"],
         security_mirror=merged.get("security_mirror"),
+        snapshot=merged.get("snapshot"),
+        kernel=merged["kernel"],
         size_mib=merged["size_mib"],
-        packages=tuple(sorted(set(merged["packages"]))),
+        packages=tuple(sorted({*merged["packages"], _KERNELS[merged["kernel"]]})),
         enable=tuple(merged.get("enable", [])),
         mask=tuple(merged.get("mask", [])),
         overlays=tuple(dict.fromkeys(merged.get("overlays", []))),

@@ -2,9 +2,9 @@
 """The programs that build and run images: the host's own, or a Debian 13 tools tree's.
 
 Needed are QEMU 10 (7.2 of Debian 12 corrupts guests under TCG), mke2fs 1.47.1 with libarchive
-(``-d root.tar`` keeps owners without root) and Python 3.13 (byte code for the image). On an older
-host they come from a tree of unpacked Debian 13 packages. Its programs run without root and
-without chroot: through the tree's own ``ld.so``, with its own libraries.
+(``-d root.tar`` keeps owners without root), Python 3.13 (byte code for the image) and Debian 13's
+boot loader. On an older host they come from a tree of unpacked Debian 13 packages. Its programs run
+without root and without chroot: through the tree's own ``ld.so``, with its own libraries.
 """
 
 from __future__ import annotations
@@ -27,15 +27,32 @@ SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 PACKAGES = (
     "dosfstools",
     "e2fsprogs",
+    "fdisk",
+    "grub-common",
+    "grub-efi-amd64-signed",
+    "grub-pc-bin",
     "libarchive13t64",
     "mtools",
+    "ovmf",
     "python3-minimal",
     "qemu-system-x86",
     "qemu-utils",
+    "shim-signed",
 )
 TREE_MIB = 600  # its tar and the unpacked tree
 
-_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "mke2fs", "python3.13")
+_PROGRAMS = (
+    *("qemu-system-x86_64", "qemu-img", "mke2fs", "debugfs", "python3.13"),
+    *("sfdisk", "mkfs.vfat", "mcopy", "mmd", "grub-mkimage"),
+)
+# Loaded or copied, so no program's absence tells of theirs.
+_FILES = (
+    "usr/lib/x86_64-linux-gnu/libarchive.so.13",
+    "usr/lib/grub/i386-pc/boot.img",
+    "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+    "usr/lib/shim/shimx64.efi.signed",
+    "usr/share/OVMF/OVMF_CODE_4M.fd",
+)
 _LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 _PROGRAM_FOLDERS = ("usr/bin", "usr/sbin")
 
@@ -61,6 +78,13 @@ class Tools:
                 return (str(loader), "--library-path", str(libraries), "--argv0", name, str(program))
         raise InputError(f"the tools tree has no program {name}")
 
+    def path(self, name: str) -> Path:
+        """Where the file ``name`` ("usr/lib/shim/...") of the tools' packages is. Raises InputError without it."""
+        path = (self.tree or Path("/")) / name
+        if not path.exists():
+            raise InputError(f"missing on this host: {path}")
+        return path
+
     def environment(self, name: str) -> dict[str, str]:
         """Variables that the program ``name`` needs beyond those of this process."""
         if self.tree is not None and name.startswith("python3"):
@@ -77,11 +101,10 @@ class Tools:
 
 
 def host_suffices(os_release: Mapping[str, str]) -> bool:
-    """Whether the host is Debian 13 or newer and has all programs (and libarchive) installed."""
+    """Whether the host is Debian 13 or newer and has all programs and files installed."""
     if os_release.get("ID") != "debian" or int(os_release.get("VERSION_ID", "99").split(".")[0]) < 13:
         return False
-    # mke2fs loads libarchive at run time, so the linker cannot tell whether it is there.
-    return all(find(name) for name in _PROGRAMS) and (Path("/") / _LIBRARIES / "libarchive.so.13").exists()
+    return all(find(name) for name in _PROGRAMS) and all((Path("/") / name).exists() for name in _FILES)
 
 
 def tree_folder() -> Path:
@@ -108,7 +131,7 @@ def ensure(progress: Progress) -> Tools:
             # Another process may have made it while this one waited.
             if not tree.exists():
                 with (
-                    progress.phase("Debian 13 tools tree (QEMU, e2fsprogs, Python)"),
+                    progress.phase("Debian 13 tools tree (QEMU, e2fsprogs, GRUB, Python)"),
                     layers.atomic_folder(tree) as making,
                 ):
                     _make_tree(making)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli.parsers import add_json, command, print_json
@@ -14,16 +15,37 @@ if TYPE_CHECKING:
 
 
 def add(subparsers: Subparsers) -> None:
-    """Add ``image build`` and ``image list``."""
+    """Add ``image build``, ``image list``, and what makes images ready for others."""
     image = command(subparsers, "image", "Build appliance images")
     actions = image.add_subparsers(metavar="ACTION", required=True)
 
     build = command(actions, "build", "Build an image, or do nothing when it is up to date")
     build.add_argument("name", metavar="NAME", help="an image that images/NAME.toml describes")
-    build.add_argument("--compress", action="store_true", help="add a compressed root.qcow2, for shipping")
     build.add_argument("--refresh", action="store_true", help="fetch the packages anew, to get updates")
     add_json(build)
     build.set_defaults(run=run_build)
+
+    export = command(
+        actions, "export", "Make disks that boot by themselves, with sums and a list of what is in them"
+    )
+    export.add_argument("name", metavar="NAME", help="an image; it is built first where it is not up to date")
+    export.add_argument(
+        "--format",
+        action="append",
+        metavar="FORMAT",
+        help="qcow2 (default), raw, vmdk, ova, or libvirt (a domain for virsh, and qcow2); may be given again",
+    )
+    export.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="replaced as a whole; default: below build/export"
+    )
+    export.add_argument("--sign", type=Path, metavar="KEY", help="an SSH key by which SHA256SUMS is signed")
+    add_json(export)
+    export.set_defaults(run=run_export)
+
+    reproduce = command(actions, "reproduce", "Build an image twice from nothing, and compare bit for bit")
+    reproduce.add_argument("name", metavar="NAME", help="an image that images/NAME.toml describes")
+    add_json(reproduce)
+    reproduce.set_defaults(run=run_reproduce)
 
     listing = command(actions, "list", "List the images and whether they are up to date")
     add_json(listing)
@@ -36,12 +58,46 @@ def run_build(args: argparse.Namespace) -> int:
     from appliance.build.progress import Progress
 
     progress = Progress()
-    image, made = build(args.name, progress, compress=args.compress, refresh=args.refresh)
+    image, made = build(args.name, progress, refresh=args.refresh)
     if args.json:
         print_json({**_values(image), "made": made, "seconds": progress.seconds})
     else:
         print(f"{image.folder}" + ("" if made else " (up to date)"))
     return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Export one image; standard output gets the names of the files, or JSON."""
+    from appliance.build import export, image, tools
+    from appliance.build.progress import Progress
+
+    formats = args.format or ["qcow2"]
+    export.check(args.name, formats, args.sign)
+    progress = Progress()
+    made = image.ensure(args.name, progress)
+    target = args.to or export.folder_of(made)
+    files = export.export(made, target.resolve(), formats, args.sign, tools.ensure(progress), progress)
+    if args.json:
+        print_json({"name": made.name, "key": made.key, "files": [str(path) for path in files]})
+    else:
+        print("\n".join(map(str, files)))
+    return 0
+
+
+def run_reproduce(args: argparse.Namespace) -> int:
+    """Build one image twice; says that both are the same, or where they differ first, and then ends with 1."""
+    from appliance.build import reproduce, tools
+    from appliance.build.progress import Progress
+
+    progress = Progress()
+    verdict = reproduce.reproduce(args.name, tools.ensure(progress), progress)
+    if args.json:
+        print_json({"name": args.name, "sums": verdict.sums, "difference": verdict.difference})
+    elif verdict.difference is None:
+        print(f"{args.name}: the same, to the last bit: {verdict.sums[0]}")
+    else:
+        print(f"{args.name}: not the same: {verdict.difference}")
+    return 0 if verdict.difference is None else 1
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -72,6 +128,5 @@ def _values(image: Image) -> dict[str, object]:
         "kernel": str(image.kernel),
         "initrd": str(image.initrd),
         "root": str(image.root),
-        "compressed": None if image.compressed is None else str(image.compressed),
         "versions": dict(image.versions),
     }

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An image made ready to be given away: disks in the formats that were asked for, what is in them, and sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.build import disk, folders, formats, inventory, layers, spec
+from appliance.build.image import Image
+from appliance.build.progress import Progress
+from appliance.build.requirements import require_programs, require_space
+from appliance.build.tools import Tools
+from appliance.errors import InputError
+from appliance.run import run
+
+FORMATS = ("qcow2", "raw", "vmdk", "ova", "libvirt")
+SUMS = "SHA256SUMS"
+# What `ssh-keygen -Y verify` is to be told as well: signatures of one purpose serve no other.
+NAMESPACE = "file"
+_SPACE_MIB = 3000
+
+
+def check(name: str, wanted: Sequence[str], key: Path | None) -> None:
+    """Raise InputError when the image ``name`` cannot be exported like this; nothing is changed."""
+    described = spec.load(name, folders.project_folder())
+    for one in wanted:
+        if one not in FORMATS:
+            raise InputError(f"format {one!r}: expected one of: {', '.join(FORMATS)}")
+    if "ova" in wanted and described.kernel != "generic":
+        raise InputError(
+            f"the image {name} has the kernel {described.kernel!r}, which lacks drivers of VirtualBox's machines",
+            hint='an OVA needs an image with kernel = "generic", as database-metal and witness-metal have',
+        )
+    if key is not None:
+        require_programs(("ssh-keygen",))
+        if not key.is_file():
+            raise InputError(f"there is no key {key}", hint="to make one: ssh-keygen -t ed25519 -f KEY")
+
+
+def folder_of(image: Image) -> Path:
+    """Where an export goes that was not told otherwise."""
+    return folders.build_folder() / "export" / f"{image.name}-{image.key[:8]}"
+
+
+def export(
+    image: Image, target: Path, wanted: Sequence[str], key: Path | None, tools: Tools, progress: Progress
+) -> list[Path]:
+    """Write ``image`` in the formats ``wanted`` into the folder ``target``, and return all files there.
+
+    What stood in ``target`` is replaced, in one step, at the end. ``key`` is an SSH key that signs the sums.
+    Signed is with ssh-keygen: whoever runs servers has such a key and the program, no key ring is needed, and a
+    signature by an Ed25519 key is the same each time.
+    """
+    require_space(target.parent, _SPACE_MIB, f"exporting {image.name}")
+    with layers.atomic_folder(target) as making:
+        stem = f"pairkeep-{image.name}-{image.key[:8]}"
+        raw = making / f"{stem}.raw"
+        with progress.phase(f"disk of {image.name}"):
+            disk.make(image, tools, raw)
+        _convert(formats.Disk(image, raw, stem), set(wanted), tools, progress)
+        packages = inventory.of_image(image, tools)
+        (making / f"{stem}.packages").write_text(inventory.listing(packages))
+        (making / f"{stem}.cdx.json").write_text(inventory.sbom(image, packages))
+        write_sums(making)
+        if key is not None:
+            run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, making / SUMS])
+    return sorted(target.iterdir())
+
+
+def write_sums(folder: Path) -> None:
+    """Write the sums of all files in ``folder``, for ``sha256sum --check``."""
+    lines = [f"{layers.sha256_of(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def _convert(made: formats.Disk, wanted: set[str], tools: Tools, progress: Progress) -> None:
+    """Leave the formats ``wanted`` beside the raw disk, and that one only if it is among them."""
+    files = {kind: made.raw.with_suffix(f".{kind}") for kind in ("qcow2", "vmdk", "ova")}
+    if wanted & {"qcow2", "libvirt"}:
+        with progress.phase("qcow2"):
+            formats.qcow2(made, files["qcow2"], tools)
+    if wanted & {"vmdk", "ova"}:
+        with progress.phase("vmdk"):
+            formats.vmdk(made, files["vmdk"], tools)
+    if "ova" in wanted:
+        formats.ova(made, files["ova"], files["vmdk"])
+    if "libvirt" in wanted:
+        formats.libvirt(made, made.raw.with_suffix(".xml"))
+    if "vmdk" not in wanted:
+        files["vmdk"].unlink(missing_ok=True)
+    if "raw" not in wanted:
+        made.raw.unlink()
