@@ -14,6 +14,7 @@ from appliance.build.progress import Progress
 from appliance.lab import accelerator, disk_boot
 from appliance.lab.disk_boot import DiskMachine
 from appliance.lab.spec import BootImage
+from appliance.run import run
 
 SIZE_MIB = 6 * 1024
 # Five times what a boot takes here, for machines that are busy.
@@ -48,6 +49,47 @@ def usable(machine: DiskMachine, progress: Progress) -> None:
     assert found["source"].removesuffix("3") in ("/dev/vda", "/dev/sda")
     assert int(found["size"]) > (SIZE_MIB - 400) * disk.MIB
     assert "rw" in found["options"].split(",")
+
+
+@pytest.mark.parametrize("name", ["database", "witness"])
+def test_an_image_has_nothing_of_its_builder_and_lets_no_one_in(
+    name: str, tmp_path: Path, progress: Progress
+) -> None:
+    root = unpacked(image.ensure(name, progress).root, tmp_path)
+    # Nothing that makes one machine differ from another: it comes to be at the first boot.
+    assert (root / "etc/machine-id").read_bytes() == b""
+    assert not (root / "var/lib/dbus/machine-id").is_file()
+    assert not list((root / "etc/ssh").glob("ssh_host_*"))
+    assert not list(root.glob("var/lib/systemd/*seed*"))
+    assert not files(root / "etc/ssl/private")
+    for path in files(root):
+        assert b"PRIVATE KEY-----" not in path.read_bytes(), path
+    # No password and no key opens it.
+    accounts = dict(line.split(":")[:2] for line in (root / "etc/shadow").read_text().splitlines())
+    assert {secret for secret in accounts.values() if secret[:1] not in ("!", "*")} == set()
+    assert accounts["root"][0] == "!"
+    assert not [path for path in files(root) if path.name in ("authorized_keys", ".bash_history", "authkey")]
+    # Nothing that the build left: logs, lists and caches of apt, copies of what was changed.
+    assert not [path for path in files(root / "var/log") if path.stat().st_size]
+    left = [path for folder in ("lib/apt/lists", "cache/apt") for path in files(root / "var" / folder)]
+    assert {path.name for path in left} <= {"lock"}
+    assert not [path for path in files(root / "etc") if path.name.endswith(("-", ".dpkg-old", ".dpkg-dist"))]
+    assert not list((root / "tmp").iterdir())
+    assert (root / "etc/hostname").read_text() == "pairkeep\n"
+    assert "nameserver" not in (root / "etc/resolv.conf").read_text()
+    if name == "database":
+        assert not list((root / "var/lib/mysql").iterdir()), "its tables are made where they are needed"
+
+
+def unpacked(file_system: Path, folder: Path) -> Path:
+    """The part of an ext4 image that is not the packages' own, in ``folder``, without mounting it."""
+    debugfs = tools.tools().argv("debugfs")
+    run([*debugfs, "-R", f"rdump /etc /var /root /home /srv /tmp {folder}", file_system])
+    return folder
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
 
 
 @pytest.mark.parametrize(
