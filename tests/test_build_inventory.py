@@ -7,7 +7,7 @@ from pathlib import Path
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from appliance.build import inventory
+from appliance.build import inventory, package
 from appliance.build.image import Image
 
 STATUS = """\
@@ -38,13 +38,13 @@ IMAGE = Image("witness", "ab" * 10, Path(), Path(), Path(), Path(), 1700000000, 
 
 
 def test_only_what_is_installed_is_listed() -> None:
-    packages = inventory.installed(STATUS)
+    packages = package.installed(STATUS)
     assert inventory.listing(packages) == "adduser 3.152 all\nzlib1g 1:1.3.dfsg+really1.3.1-1+b1 amd64\n"
     assert [one.source for one in packages] == ["adduser", "zlib"]
 
 
 def test_the_sbom_is_valid_and_the_same_each_time() -> None:
-    packages = inventory.installed(STATUS)
+    packages = package.installed(STATUS)
     text = inventory.sbom(IMAGE, packages)
     assert text == inventory.sbom(IMAGE, packages)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None

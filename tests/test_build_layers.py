@@ -87,12 +87,14 @@ def test_the_mmdebstrap_command() -> None:
         mode="unshare",
         suite="trixie",
         source_lines=bootstrap.sources("trixie", "http://m/debian", "http://m/security"),
+        path_rules=["path-exclude=/usr/share/man/*"],
         packages=["udev", "dbus"],
         before_packages=["#!/bin/sh\necho a"],
         after_packages=["#!/bin/sh\necho b"],
     )
     assert argv[:4] == ("mmdebstrap", "--variant=minbase", "--mode=unshare", "--format=tar")
     assert "--essential-hook=#!/bin/sh\necho a" in argv
+    assert "--dpkgopt=path-exclude=/usr/share/man/*" in argv
     assert argv[-7:] == (
         "--customize-hook=#!/bin/sh\necho b",
         "--include=udev,dbus",

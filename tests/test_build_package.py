@@ -10,6 +10,8 @@ from appliance.build.rootfs import Entry
 STATUS = """\
 Package: dbus
 Status: install ok installed
+Maintainer: Utopia <utopia@debian.org>
+Architecture: amd64
 Version: 1.16.2-2
 Description: simple
  Version: not this one
@@ -32,8 +34,20 @@ def test_the_digest_follows_names_and_contents() -> None:
     assert len(digests) == 4
 
 
-def test_versions_come_from_installed_packages_only() -> None:
-    assert package.installed_versions(STATUS) == {"dbus": "1.16.2-2"}
+def test_only_what_is_installed_counts() -> None:
+    (dbus,) = package.installed(STATUS)
+    assert (dbus.name, dbus.version, dbus.architecture, dbus.source) == ("dbus", "1.16.2-2", "amd64", "dbus")
+
+
+def test_the_builder_s_umask_does_not_show(tmp_path: Path) -> None:
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    for name, mode in (("usr/bin/run", 0o700), ("usr/data", 0o600)):
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(mode)
+    (tmp_path / "usr").chmod(0o700)
+    package._open(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"usr": 0o755, "bin": 0o755, "run": 0o755, "data": 0o644}
 
 
 def test_the_package_is_entered_into_dpkg_s_database() -> None:
@@ -43,7 +57,7 @@ def test_the_package_is_entered_into_dpkg_s_database() -> None:
     files = {entry.path: (entry.content or b"").decode() for entry in package.database_entries(built, STATUS)}
     status = files["var/lib/dpkg/status"]
     assert status.startswith(STATUS + "\nPackage: pairkeep\nStatus: install ok installed\nVersion: 1.0\n")
-    assert package.installed_versions(status) == {"dbus": "1.16.2-2", "pairkeep": "1.0"}
+    assert {one.name: one.version for one in package.installed(status)} == {"dbus": "1.16.2-2", "pairkeep": "1.0"}
     assert "Installed-Size: 2\n" in status
     assert files["var/lib/dpkg/info/pairkeep.list"] == "/.\n/usr\n/usr/x\n"
     assert files["var/lib/dpkg/info/pairkeep.md5sums"] == "5d41402abc4b2a76b9719d911017c592  usr/x\n"

@@ -10,18 +10,6 @@ from pathlib import Path
 from appliance.build.requirements import SEARCH_PATH
 from appliance.run import run
 
-# Half of Debian's bytes are manuals, translations and changelogs; nobody reads them on an appliance.
-# Licences stay, as they must. (dpkg(1), --path-exclude)
-PATH_RULES = (
-    "path-exclude=/usr/share/doc/*",
-    "path-include=/usr/share/doc/*/copyright",
-    "path-exclude=/usr/share/man/*",
-    "path-exclude=/usr/share/info/*",
-    "path-exclude=/usr/share/lintian/*",
-    "path-exclude=/usr/share/locale/*",
-    "path-include=/usr/share/locale/locale.alias",
-)
-
 
 def sources(suite: str, mirror: str, security_mirror: str | None) -> tuple[str, ...]:
     """The lines of sources.list for a Debian release."""
@@ -37,6 +25,7 @@ def command(
     mode: str,
     suite: str,
     source_lines: Sequence[str],
+    path_rules: Sequence[str],
     packages: Sequence[str],
     before_packages: Sequence[str] = (),
     after_packages: Sequence[str] = (),
@@ -54,7 +43,7 @@ def command(
         "--skip=output/dev",  # the kernel fills /dev, and these would bear the time of the build
         '--aptopt=Acquire::Languages "none"',
         '--aptopt=APT::Install-Recommends "false"',
-        *(f"--dpkgopt={rule}" for rule in PATH_RULES),
+        *(f"--dpkgopt={rule}" for rule in path_rules),
         *(f"--essential-hook={script}" for script in before_packages),
         *(f"--customize-hook={script}" for script in after_packages),
         f"--include={','.join(packages)}",
@@ -70,6 +59,7 @@ def bootstrap(
     variant: str,
     suite: str,
     source_lines: Sequence[str],
+    path_rules: Sequence[str],
     packages: Sequence[str],
     before_packages: Sequence[str] = (),
     after_packages: Sequence[str] = (),
@@ -81,6 +71,7 @@ def bootstrap(
         mode="root" if os.geteuid() == 0 else "unshare",
         suite=suite,
         source_lines=source_lines,
+        path_rules=path_rules,
         packages=packages,
         before_packages=before_packages,
         after_packages=after_packages,

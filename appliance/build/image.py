@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.build import bootstrap, folders, layers, package, rootfs, spec, tools, units
+from appliance.build import bootstrap, folders, layers, package, rootfs, slim, spec, tools, units
 from appliance.build.identity import uuid_of
 from appliance.build.progress import SILENT, Progress
 from appliance.build.requirements import require_bootstrap, require_programs, require_space
@@ -120,7 +120,7 @@ def _plan(name: str) -> _Plan:
     overlays = tuple(tuple(rootfs.tree_entries(project / "overlays" / overlay)) for overlay in wanted.overlays)
     layer_inputs = {
         "format": FORMAT,
-        "path_rules": bootstrap.PATH_RULES,
+        "path_rules": slim.IMAGE,
         **spec.layer_inputs(wanted),
     }
     layer = folders.cache_folder() / f"packages-{layers.key_of(layer_inputs)}"
@@ -180,6 +180,7 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
                 variant="minbase",
                 suite=plan.spec.suite,
                 source_lines=plan.spec.sources_of_build,
+                path_rules=slim.IMAGE,
                 packages=plan.spec.packages,
                 before_packages=plan.spec.before_packages,
                 after_packages=plan.spec.after_packages,
@@ -230,7 +231,7 @@ def _make(
         "layer": layer.name,
         "epoch": index.epoch,
         "root_bytes": (folder / "root.raw").stat().st_size,
-        "versions": {**package.installed_versions(status), package.NAME: ours.version},
+        "versions": {one.name: one.version for one in package.installed(status)} | {package.NAME: ours.version},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 

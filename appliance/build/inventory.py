@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,46 +15,16 @@ from packageurl import PackageURL
 from appliance.build import package
 from appliance.build.identity import uuid_of
 from appliance.build.image import Image
+from appliance.build.package import Installed
 from appliance.build.tools import Tools
 from appliance.errors import PairkeepError
 from appliance.run import run
 
 
-@dataclass(frozen=True)
-class Installed:
-    """A package that is installed. ``source`` is the source package's name; ``size_kib`` is dpkg's word."""
-
-    name: str
-    version: str
-    architecture: str
-    source: str
-    maintainer: str
-    size_kib: int
-
-
-def installed(status: str) -> tuple[Installed, ...]:
-    """The installed packages in the text of dpkg's status file, by name."""
-    found = []
-    for stanza in status.split("\n\n"):
-        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
-        if fields.get("Status", "").endswith(" installed"):
-            found.append(
-                Installed(
-                    name=fields["Package"],
-                    version=fields["Version"],
-                    architecture=fields["Architecture"],
-                    source=fields.get("Source", fields["Package"]).split(" ")[0],
-                    maintainer=fields["Maintainer"],
-                    size_kib=int(fields.get("Installed-Size", "0")),
-                )
-            )
-    return tuple(sorted(found, key=lambda one: (one.name, one.architecture)))
-
-
 def of_image(image: Image, tools: Tools) -> tuple[Installed, ...]:
     """The packages that the root file system of ``image`` has, read from itself."""
     status = read_file(image.root, "/var/lib/dpkg/status", tools)
-    return installed(status)
+    return package.installed(status)
 
 
 def read_file(file_system: Path, path: str, tools: Tools) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,18 @@ class Package:
     deb: Path
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A package that is installed. ``source`` is the source package's name; ``size_kib`` is dpkg's word."""
+
+    name: str
+    version: str
+    architecture: str
+    source: str
+    maintainer: str
+    size_kib: int
+
+
 def sources(project: Path) -> dict[str, bytes]:
     """The files of the Python package ``appliance`` that go into an image, by path below it."""
     folder = project / "appliance"
@@ -109,6 +122,7 @@ def build(files: dict[str, bytes], tools: Tools, work: Path, epoch: int) -> Pack
     (root / "DEBIAN").mkdir()
     (root / "DEBIAN/control").write_text(control)
     (root / "DEBIAN/md5sums").write_text(md5sums(entries))
+    _open(root)
     deb = work / f"{NAME}_{version}_all.deb"
     run(
         ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", root, deb],
@@ -146,14 +160,23 @@ def database_entries(package: Package, status: str) -> list[Entry]:
     ]
 
 
-def installed_versions(status: str) -> dict[str, str]:
-    """Package names and versions out of the text of dpkg's status file."""
-    versions: dict[str, str] = {}
+def installed(status: str) -> tuple[Installed, ...]:
+    """The installed packages in the text of dpkg's status file, by name."""
+    found = []
     for stanza in status.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] != " ")
         if fields.get("Status", "").endswith(" installed"):
-            versions[fields["Package"]] = fields["Version"]
-    return versions
+            found.append(
+                Installed(
+                    name=fields["Package"],
+                    version=fields["Version"],
+                    architecture=fields["Architecture"],
+                    source=fields.get("Source", fields["Package"]).split(" ")[0],
+                    maintainer=fields["Maintainer"],
+                    size_kib=int(fields.get("Installed-Size", "0")),
+                )
+            )
+    return tuple(sorted(found, key=lambda one: (one.name, one.architecture)))
 
 
 def md5sums(entries: Iterable[Entry]) -> str:
@@ -168,6 +191,12 @@ def md5sums(entries: Iterable[Entry]) -> str:
 def installed_kib(entries: Sequence[Entry]) -> int:
     """``Installed-Size`` by Debian policy 5.6.20: files rounded up to KiB, 1 KiB for everything else."""
     return sum(-(-len(entry.content) // 1024) if entry.content is not None else 1 for entry in entries)
+
+
+def _open(root: Path) -> None:
+    """Give all below ``root`` the modes that they have in the image, whatever the builder's umask is."""
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
 
 
 def _compile(modules: Path, tools: Tools) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from appliance.build import bootstrap, folders, layers
+from appliance.build import bootstrap, folders, layers, slim
 from appliance.build.progress import SILENT, Progress
 from appliance.build.requirements import find, require_bootstrap, require_space
 from appliance.errors import InputError
@@ -161,6 +161,7 @@ def _make_tree(folder: Path) -> None:
         variant="extract",  # unpacked and not configured: no maintainer script is needed to run programs
         suite=SUITE,
         source_lines=bootstrap.sources(SUITE, MIRROR, SECURITY_MIRROR),
+        path_rules=slim.DOCUMENTATION,
         packages=PACKAGES,
     )
     run(["tar", "--extract", "--file", packed, "--directory", folder, "--no-same-owner", "--exclude=./dev/*"])
