@@ -11,9 +11,8 @@ import pytest
 
 from appliance.build import disk, folders, image, tools
 from appliance.build.progress import Progress
-from appliance.lab import accelerator, disk_boot
+from appliance.lab import disk_boot
 from appliance.lab.disk_boot import DiskMachine
-from appliance.lab.spec import BootImage
 from appliance.run import run
 
 SIZE_MIB = 6 * 1024
@@ -33,9 +32,7 @@ def place() -> Path:
 @pytest.fixture(scope="module")
 def chosen(progress: Progress) -> str:
     """The accelerator that works here."""
-    made = image.ensure("witness", progress)
-    boot = BootImage(made.key, made.kernel, made.initrd, made.root)
-    return accelerator.choose(tools.tools().qemu_argv(), boot, folders.cache_folder(), progress).accelerator
+    return disk_boot.accelerator_of(image.ensure("witness", progress), tools.tools(), progress)
 
 
 def usable(machine: DiskMachine, progress: Progress) -> None:

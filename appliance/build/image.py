@@ -107,6 +107,14 @@ def current(name: str) -> Image | None:
     return _read(link.resolve()) if link.exists() else None
 
 
+def packages_of(image: Image) -> Path:
+    """The tar file of packages that ``image`` was made of. Raises PairkeepError when it is gone."""
+    path = folders.cache_folder() / _layer_of(image.folder) / "root.tar"
+    if not path.exists():
+        raise PairkeepError(f"the packages of {image.name} are no longer there: {path}")
+    return path
+
+
 def list_images() -> list[tuple[str, Image | None, bool]]:
     """Each image that ``images/`` describes: its name, its newest build, and whether that is up to date."""
     names = spec.names(folders.project_folder())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from appliance.cli.parsers import add_json, command, print_json
@@ -42,10 +43,22 @@ def add(subparsers: Subparsers) -> None:
     add_json(export)
     export.set_defaults(run=run_export)
 
+    boot = command(actions, "boot", "Boot an image's disk as a user's machine would, with its serial line here")
+    boot.add_argument("name", metavar="NAME", help="an image; it is built first where it is not up to date")
+    boot.add_argument("--firmware", choices=("bios", "uefi", "secure"), default="bios", help="bios")
+    boot.add_argument("--hardware", choices=("virtio", "pc"), default="virtio", help="virtio; pc: IDE and e1000")
+    boot.add_argument("--size", type=int, default=8192, metavar="MIB", help="of the disk, to which it grows (8192)")
+    boot.set_defaults(run=run_boot)
+
     reproduce = command(actions, "reproduce", "Build an image twice from nothing, and compare bit for bit")
     reproduce.add_argument("name", metavar="NAME", help="an image that images/NAME.toml describes")
     add_json(reproduce)
     reproduce.set_defaults(run=run_reproduce)
+
+    contents = command(actions, "contents", "Show what fills an image")
+    contents.add_argument("name", metavar="NAME", help="an image; it is built first where it is not up to date")
+    add_json(contents)
+    contents.set_defaults(run=run_contents)
 
     listing = command(actions, "list", "List the images and whether they are up to date")
     add_json(listing)
@@ -84,6 +97,37 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_boot(args: argparse.Namespace) -> int:
+    """Boot a copy of an image's disk, joined with this terminal until it is off; nothing of it stays."""
+    from appliance.build import disk, folders, image, tools
+    from appliance.build.progress import Progress
+    from appliance.lab import console, disk_boot
+    from appliance.lab.qemu import SERIAL_SOCKET
+
+    progress = Progress()
+    programs = tools.ensure(progress)
+    made = image.ensure(args.name, progress)
+    accelerated_by = disk_boot.accelerator_of(made, programs, progress)
+    folder = folders.build_folder() / "lab"
+    folder.mkdir(exist_ok=True)
+    with TemporaryDirectory(prefix="boot-", dir=folder) as work:
+        raw = Path(work) / "disk.raw"
+        disk.make(made, programs, raw)
+        with disk_boot.started(
+            raw,
+            Path(work) / made.name,
+            programs,
+            accelerated_by,
+            firmware=args.firmware,
+            hardware=args.hardware,
+            size_mib=args.size,
+        ) as machine:
+            progress.note("to leave, and switch it off: Ctrl and ]")
+            machine.wait("its serial line", (machine.folder / SERIAL_SOCKET).exists, 10.0)
+            console.attach(machine.folder)
+    return 0
+
+
 def run_reproduce(args: argparse.Namespace) -> int:
     """Build one image twice; says that both are the same, or where they differ first, and then ends with 1."""
     from appliance.build import reproduce, tools
@@ -98,6 +142,23 @@ def run_reproduce(args: argparse.Namespace) -> int:
     else:
         print(f"{args.name}: not the same: {verdict.difference}")
     return 0 if verdict.difference is None else 1
+
+
+def run_contents(args: argparse.Namespace) -> int:
+    """Print packages and their bytes in an image, the largest first, or as JSON."""
+    from appliance.build import image
+    from appliance.build.contents import contents
+    from appliance.build.progress import Progress
+
+    filled = contents(image.packages_of(image.ensure(args.name, Progress())))
+    if args.json:
+        print_json([{"name": name, "bytes": size} for name, size in filled])
+        return 0
+    for name, size in filled:
+        if size >= 100_000:
+            print(f"{size / 1_000_000:8.1f} MB  {name}")
+    print(f"{sum(size for _, size in filled) / 1_000_000:8.1f} MB  in all")
+    return 0
 
 
 def run_list(args: argparse.Namespace) -> int:

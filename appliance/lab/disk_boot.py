@@ -13,10 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.build import folders
+from appliance.build.image import Image
+from appliance.build.progress import Progress
 from appliance.build.tools import Tools
 from appliance.errors import PairkeepError
+from appliance.lab import accelerator
 from appliance.lab.agent import Agent
 from appliance.lab.qemu import AGENT_SOCKET, CONSOLE_LOG, SERIAL_SOCKET, accelerator_arguments
+from appliance.lab.spec import BootImage
 from appliance.run import run
 
 # Of Debian's ovmf: code and variables. "secure" is UEFI with Microsoft's keys, which starts only what is signed.
@@ -92,7 +97,7 @@ class DiskMachine:
         return asyncio.run(ask())
 
 
-def argv(tools: Tools, accelerator: str, firmware: str, hardware: str) -> tuple[str, ...]:
+def argv(tools: Tools, accelerated_by: str, firmware: str, hardware: str) -> tuple[str, ...]:
     """The words that start the machine; file names are relative to its folder."""
     files = FIRMWARE[firmware]
     flash: tuple[str, ...] = ()
@@ -109,7 +114,7 @@ def argv(tools: Tools, accelerator: str, firmware: str, hardware: str) -> tuple[
         flash = ("-global", "driver=cfi.pflash01,property=secure,value=on", *flash)
     return (
         *tools.qemu_argv(),
-        *("-machine", machine, *accelerator_arguments(accelerator)),
+        *("-machine", machine, *accelerator_arguments(accelerated_by)),
         *("-smp", "1", "-m", f"{MEMORY_MIB}M"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "std"),
         *flash,
@@ -124,9 +129,15 @@ def argv(tools: Tools, accelerator: str, firmware: str, hardware: str) -> tuple[
     )
 
 
+def accelerator_of(image: Image, tools: Tools, progress: Progress) -> str:
+    """The accelerator that works on this host; ``image`` is booted where that has to be found out."""
+    boot = BootImage(image.key, image.kernel, image.initrd, image.root)
+    return accelerator.choose(tools.qemu_argv(), boot, folders.cache_folder(), progress).accelerator
+
+
 @contextmanager
 def started(
-    disk: Path, folder: Path, tools: Tools, accelerator: str, *, firmware: str, hardware: str, size_mib: int
+    disk: Path, folder: Path, tools: Tools, accelerated_by: str, *, firmware: str, hardware: str, size_mib: int
 ) -> Iterator[DiskMachine]:
     """A machine that boots from a copy of the raw ``disk`` that is enlarged to ``size_mib``; ends with the body.
 
@@ -141,7 +152,7 @@ def started(
     with (folder / "qemu.log").open("wb") as log:
         (folder / CONSOLE_LOG).touch()
         process = subprocess.Popen(
-            argv(tools, accelerator, firmware, hardware),
+            argv(tools, accelerated_by, firmware, hardware),
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
