@@ -17,6 +17,7 @@ from appliance.errors import PairkeepError
 COMMANDS = (
     "status",
     "why",
+    "simulate",
     "switchover",
     "standby",
     "maintenance",

@@ -22,7 +22,7 @@ RESYNC_S = (1.0, 12.0)
 
 class Connection:
     """``asks`` calls a node's fence-peer handler, ``changed`` tells a node of a new state, ``promoted`` is for the
-    judge, ``io_error`` tells a node that its file system got an error."""
+    judge, ``io_error`` tells a node that its file system got an error. ``resync_s``: how long one takes."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Connection:
         self.changed: Callable[[str], None] = lambda _node: None
         self.promoted: Callable[[str], None] = lambda _node: None
         self.io_error: Callable[[str], None] = lambda _node: None
+        self.resync_s = RESYNC_S
         self._sessions = count(1)
         self._generations = count(1)
         self._promoting: dict[str, Action] = {}
@@ -160,7 +161,15 @@ class Connection:
         # Some of the blocks are old and some are new from here on.
         target.disk_md.writes.clear()
         target.disk = "Inconsistent"
-        source.machine.soon(*RESYNC_S, partial(self._finish, source, target, session))
+        source.machine.soon(*self.resync_s, partial(self._finish, source, target, session))
+
+    def found_connected(self, source: Side, target: Side) -> None:
+        """Both are connected, as they are: nothing is negotiated. A target that is Inconsistent gets a resync."""
+        source.session = target.session = session = next(self._sessions)
+        source.connection = target.connection = "Connected"
+        if target.disk == "Inconsistent" and source.disk == "UpToDate":
+            source.connection, target.connection = "SyncSource", "SyncTarget"
+            self._begin_resync(source, target, session)
 
     def _send_again(self, side: Side) -> None:
         """What was written meanwhile goes to the peer as well: what waits does, a resync brings the rest."""

@@ -21,19 +21,21 @@ ON_S = (1.0, 4.0)
 
 
 class Device:
-    """Of ``target``; whoever uses it does so by its own clock. ``shots``: how often that was not off already."""
+    """Of ``target``; whoever uses it does so by its own clock. ``shots``: how often that was not off already.
+    ``off_s``: how long it takes."""
 
     def __init__(self, target: Machine, timeout_s: float) -> None:
         self.target = target
         self.timeout_s = timeout_s
         self.mood: Mood = "works"
         self.shots = 0
+        self.off_s = OFF_S
 
     def off(self, shooter: Machine, done: Callable[[str | None], None]) -> None:
         """``done`` gets an error, or None when the machine is off and its status says so."""
         match self.mood:
             case "works":
-                shooter.soon(*OFF_S, partial(self._off, shooter, done))
+                shooter.soon(*self.off_s, partial(self._off, shooter, done))
             case "hangs" | "late":
                 shooter.after(self.timeout_s, partial(done, f"no answer within {self.timeout_s:.0f} s"))
                 if self.mood == "late":
@@ -41,9 +43,9 @@ class Device:
                         self.timeout_s + LATE_S[0], self.timeout_s + LATE_S[1], partial(self._late, shooter)
                     )
             case "lies":
-                shooter.soon(*OFF_S, partial(self._check, done))
+                shooter.soon(*self.off_s, partial(self._check, done))
             case _:
-                shooter.soon(*OFF_S, partial(done, "the agent failed"))
+                shooter.soon(*self.off_s, partial(done, "the agent failed"))
 
     def _off(self, shooter: Machine, done: Callable[[str | None], None]) -> None:
         self._cut(shooter)

@@ -20,7 +20,7 @@ class PowerCutError(Exception):
 
 class Machine:
     """``on_boot`` and ``on_halt`` lists are called when the kernel starts and when all that runs is gone;
-    ``on_pause`` when the whole machine stands still or goes on."""
+    ``on_pause`` when the whole machine stands still or goes on. ``boot_s``: how long it takes to boot."""
 
     def __init__(self, name: str, clock: Clock, story: Story, chance: random.Random) -> None:
         self.name = name
@@ -31,6 +31,7 @@ class Machine:
         self.paused = False
         self.booted = False
         self.boots = 0
+        self.boot_s = BOOT_S
         self.record: Record = BLANK
         self.ring_seq = 0
         self.formatted: set[str] = set()
@@ -94,7 +95,12 @@ class Machine:
             return
         self.powered = True
         self.boots += 1
-        self.soon(*BOOT_S, self._booted)
+        self.soon(*self.boot_s, self._booted)
+
+    def found_running(self) -> None:
+        """It has booted long ago; what runs on it is for others to say."""
+        self.powered = self.booted = True
+        self.boots += 1
 
     def _booted(self) -> None:
         self.booted = True

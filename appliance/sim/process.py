@@ -156,8 +156,9 @@ class Process:
         """As in service.py: what succeeded is known, and only a failure is worth a look at the whole group."""
         if self.ended:
             return
-        if error is not None and self.site.story.told:
-            self.site.story.tell(self.name, f"{self._words(step)} failed: {error}")
+        if self.site.story.told:
+            ended = "done" if error is None else f"failed: {error}"
+            self.site.story.tell(self.name, f"{self._words(step)} {ended}")
         states: tuple[State, ...] | None = None
         if isinstance(step, Start | Stop):
             states = self._states(step.group) if error is not None else None

@@ -46,7 +46,7 @@ class Resources:
     """``on`` and ``broken`` hold resource ids; a broken file system is still mounted, a broken service is gone.
 
     ``trouble``: how starts and stops of a resource go wrong until that is taken out again. ``blind``: groups that
-    cannot be looked at.
+    cannot be looked at. ``took``: as `Report` has it; how long a step takes, where that is known.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Resources:
         self.broken: set[str] = set()
         self.trouble: dict[tuple[str, str], Trouble] = {}
         self.blind: set[str] = set()
+        self.took: Mapping[str, float] = {}
         self.switching_on: set[str] = set()
         self.devices: Mapping[str, Device] = {}
         self.changed: Action = lambda: None
@@ -146,7 +147,8 @@ class Resources:
 
         late = partial(done, f"no end within {GIVE_UP_S:.0f} s")
         wait = partial(wait_until, self.machine, ready, end, limit=GIVE_UP_S, otherwise=late)
-        self.machine.soon(*TAKES_S.get(type(resource), OTHER_S), wait)
+        took = self.took.get(" ".join(what))
+        self.machine.soon(*(TAKES_S.get(type(resource), OTHER_S) if took is None else (took, took)), wait)
 
     def _carry_out(
         self, step: Start | Stop, group: Group, resource: Resource, trouble: Trouble | None, done: Done

@@ -124,10 +124,11 @@ class Corosync:
 
     # What nodes and processes do ------------------------------------------------------------------
 
-    def start(self, node: str) -> None:
+    def start(self, node: str, *, met_all: bool = False) -> None:
+        """``met_all``: two nodes have met before, so one alone is quorate."""
         machine = self.machines[node]
         machine.ring_seq += 4
-        self.seats[node] = _Seat(machine, _Ring(machine.ring_seq, (node,)))
+        self.seats[node] = _Seat(machine, _Ring(machine.ring_seq, (node,)), met_all=met_all)
         self._recount((node,))
         self.changed()
 

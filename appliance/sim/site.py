@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -16,6 +17,7 @@ from appliance.sim.machine import Machine
 from appliance.sim.process import Process
 from appliance.sim.resources import Resources
 from appliance.sim.ring import Corosync
+from appliance.supervisor.core import Core
 
 COROSYNC_STARTS_S = (0.3, 1.5)
 SUPERVISOR_STARTS_S = (0.3, 2.0)
@@ -72,10 +74,12 @@ class Site:
 
     # The supervisor ---------------------------------------------------------------------------------
 
-    def start_supervisor(self) -> None:
+    def start_supervisor(self, prepare: Callable[[Core], None] = lambda _core: None) -> None:
+        """``prepare`` is called before it takes part."""
         if self.process is None and self.machine.powered and self.machine.booted:
             self.story.tell(self.machine.name, "supervisor starts")
             self.process = Process(self, next(self._pids))
+            prepare(self.process.core)
             self.process.start()
 
     def kill_supervisor(self) -> None:
