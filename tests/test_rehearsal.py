@@ -222,13 +222,24 @@ def test_frozen_writes_are_asked_about_again() -> None:
     assert outcome.newest == {"shopdata": ("alpha",)}
 
 
-def test_a_gateway_that_is_out_of_reach_moves_the_group() -> None:
-    cluster = replace(CLUSTER, ping=(ip_address("10.9.1.1"),))
-    outcome = told("unplug alpha link 1", live(cluster))
+def test_a_node_that_cannot_reach_what_the_other_can_loses_the_group() -> None:
+    outcome = told("unplug alpha link 1")
     assert outcome.groups[0].node == "beta"
-    blind = told("unplug alpha link 1")
-    assert blind.groups[0].node is None
-    assert "cluster.ping" in blind.groups[0].reason
+    neither = told("unplug alpha link 1 and unplug beta link 1")
+    assert neither.groups[0].node is None
+    assert "unplugged there" in neither.groups[0].reason
+    gateway = live(replace(CLUSTER, ping=(ip_address("192.0.2.1"),)))
+    assert "cannot reach 10.9.1.0/24 and 192.0.2.1" in str(told("unplug alpha link 1", gateway).lines)
+
+
+def test_what_was_out_of_reach_before_still_is() -> None:
+    state = live()
+    lacks = {
+        name: replace(r, unreached=("10.9.1.0/24",)) for name, r in state.view.reports.items() if name == "beta"
+    }
+    cut_off = LiveState("alpha", replace(state.view, reports={**state.view.reports, **lacks}))
+    assert told("power off alpha", cut_off).groups[0].node is None
+    assert told("plug beta link 1, then power off alpha", cut_off).groups[0].node == "beta"
 
 
 def test_what_has_failed_before_is_taken_to_work_and_that_is_said() -> None:

@@ -6,9 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from ipaddress import ip_network
 
-from appliance.config.model import Address, IPAddress
+from appliance.config.model import Address
 from appliance.decide import Decision
 from appliance.decide.view import Record
 from appliance.rehearsal.acts import Act
@@ -18,11 +17,11 @@ from appliance.rehearsal.state import LiveState
 from appliance.sim.judge import ViolationError
 
 # How finely it is watched who serves a group.
-LOOK_S = 0.1
+FINE_S = 0.1
 # A cluster that has not come to rest by then is left as it is.
 LONGEST_S = 900.0
-# As supervisor/health.py: how often addresses are pinged, and how many answers have to be missing.
-PING_S, MISSES = 3.0, 3
+# As supervisor/links.py: how often it is looked what can be reached, and how often that has to fail.
+LOOK_S, MISSES = 3.0, 3
 
 
 @dataclass
@@ -80,9 +79,9 @@ class _Play:
         for group in self.groups:
             if group.node is None:
                 group.away.append((0.0, None))
-        self._misses: dict[tuple[str, IPAddress], int] = {}
-        if state.cluster.ping:
-            self.sim.clock.after(PING_S, self._ping)
+        # What was out of reach in the beginning has been so for long enough.
+        self._misses = {(n, name): MISSES for n, r in state.view.reports.items() for name in r.unreached}
+        self.sim.clock.after(LOOK_S, self._look)
 
     @property
     def now(self) -> float:
@@ -116,8 +115,8 @@ class _Play:
 
     def _pass(self, seconds: float) -> bool:
         end = self.sim.clock.now + seconds
-        while self.sim.clock.now < end - LOOK_S / 2:
-            self.sim.run_for(LOOK_S)
+        while self.sim.clock.now < end - FINE_S / 2:
+            self.sim.run_for(FINE_S)
             self._watch()
         return True
 
@@ -160,26 +159,22 @@ class _Play:
                 return node
         return None
 
-    # Pings ------------------------------------------------------------------------------------------
+    # What nodes have to reach -------------------------------------------------------------------------
 
-    def _ping(self) -> None:
-        self.sim.clock.after(PING_S, self._ping)
+    def _look(self) -> None:
+        self.sim.clock.after(LOOK_S, self._look)
         for worker in self.state.cluster.workers:
             process = self.sim.sites[worker.name].process
             if process is None or not self.sim.machines[worker.name].running:
                 continue
-            report = self.state.view.reports.get(worker.name)
-            missed = [str(a) for a in self.state.cluster.ping if self._missed(worker.name, a) >= MISSES]
-            missed += [a for a in (report.unreached if report else ()) if a not in missed]
-            self.sim.machines[worker.name].guard(partial(process.core.on_pinged, missed))
+            missed = [name for name in self.stage.behind if self._missed(worker.name, name)]
+            missed += [name for name in self.stage.out_of_reach.get(worker.name, ()) if name not in missed]
+            self.sim.machines[worker.name].guard(partial(process.core.on_reached, missed))
 
-    def _missed(self, node: str, address: IPAddress) -> int:
-        """Of what is in none of the links' networks one only knows that the first link leads there."""
-        networks = [ip_network(n) for n in self.state.cluster.networks]
-        link = next((i for i, net in enumerate(networks, start=1) if address in net), 1)
-        gone = (link, node) in self.sim.network.cut
-        self._misses[node, address] = self._misses.get((node, address), 0) + 1 if gone else 0
-        return self._misses[node, address]
+    def _missed(self, node: str, name: str) -> bool:
+        gone = (self.stage.behind[name], node) in self.sim.network.cut
+        self._misses[node, name] = self._misses.get((node, name), 0) + 1 if gone else 0
+        return self._misses[node, name] >= MISSES
 
     # Afterwards -------------------------------------------------------------------------------------
 
@@ -199,9 +194,7 @@ class _Play:
             group.reason, group.nodes = placement.reason, dict(placement.nodes)
             runs = next(iter(self.sim.serving(group.name)), None)
             if group.node is None and runs is not None:
-                group.reason += (
-                    "; but the link of its address is unplugged there, and cluster.ping names nothing on it"
-                )
+                group.reason += "; but the cable to its address's network is unplugged there"
 
     def _newest(self) -> dict[str, tuple[str, ...]]:
         """By the newest record on any disk, also when no machine has power."""

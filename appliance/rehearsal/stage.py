@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
-from appliance.config.model import DrbdRole, Filesystem, Group
+from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Group
 from appliance.decide.view import DrbdReport, State
 from appliance.rehearsal.state import LiveState
 from appliance.sim.cluster import SimCluster
@@ -32,15 +33,22 @@ class Steady(random.Random):
 
 
 class Stage:
-    """``sim`` stands as the cluster does, at second ``began`` of its clock. ``assumed``: what had to be guessed."""
+    """``sim`` stands as the cluster does, at second ``began`` of its clock. ``assumed``: what had to be guessed.
+
+    ``behind``: the link that leads to each thing that nodes have to reach (see supervisor/links.py);
+    ``out_of_reach``: per node what it cannot reach for reasons beyond its own cables.
+    """
 
     def __init__(self, state: LiveState) -> None:
         self.state = state
         self.assumed: list[str] = []
         self.sim = SimCluster(state.cluster, Steady(0), told=True)
         self.present = [n.name for n in state.cluster.nodes if n.name in state.view.members]
+        self.behind = dict(_behind(state.cluster))
+        self.out_of_reach: dict[str, tuple[str, ...]] = {}
         for node in state.cluster.nodes:
             self._machine(node.name)
+            self._cables(node.name)
         for pair in self.sim.pairs.values():
             self._pair(pair)
         for worker in state.cluster.workers:
@@ -70,6 +78,15 @@ class Stage:
             machine.record = view.record
         elif not view.surely_down(node):
             self.assumed.append(f"{node} is off")
+
+    def _cables(self, node: str) -> None:
+        """A network without a carrier is a pulled cable; what else does not answer stays so."""
+        report = self.state.view.reports.get(node)
+        unreached = report.unreached if report else ()
+        networks = [str(network) for network in self.state.cluster.networks]
+        pulled = {networks.index(name) + 1 for name in unreached if name in networks}
+        self.sim.network.cut |= {(link, node) for link in pulled}
+        self.out_of_reach[node] = tuple(name for name in unreached if self.behind.get(name) not in pulled)
 
     # Disks ------------------------------------------------------------------------------------------
 
@@ -157,6 +174,16 @@ class Stage:
         views = [p.core.view for p in processes if p is not None]
         agreed = len({v.view_id for v in views}) == 1 and all(set(v.members) == set(self.present) for v in views)
         return agreed and all(v.settled or not self.state.view.quorate for v in views)
+
+
+def _behind(cluster: Cluster) -> Iterator[tuple[str, int]]:
+    for group in cluster.groups:
+        for resource in group.resources:
+            if isinstance(resource, Address) and resource.link is not None:
+                yield str(resource.address.network), resource.link
+    for address in cluster.ping:
+        # Of what is in none of the links' networks one only knows that the first link leads there.
+        yield str(address), next((i for i, net in enumerate(cluster.networks, start=1) if address in net), 1)
 
 
 def _take_over(side: Side, report: DrbdReport) -> None:
