@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where the wizard is, as a value in a file: written after each page, read by whichever console goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from appliance.firstboot.fields import Values
+
+FOLDER = Path("/var/lib/pairkeep")
+STATE = FOLDER / "setup.json"
+
+
+@dataclass(frozen=True)
+class State:
+    """``values``: page key -> field -> answer. ``page``: the key of the page that is next; "" for the first.
+
+    ``notice``: what a person has to be told there first, such as the fault of an answers file.
+    """
+
+    values: Mapping[str, Values] = field(default_factory=dict)
+    page: str = ""
+    notice: str = ""
+
+
+def load(path: Path = STATE) -> State:
+    """The saved state; a fresh one when there is none, or none that can be read: nothing is lost but typing."""
+    try:
+        raw = json.loads(path.read_text())
+        values = {str(p): {str(k): str(v) for k, v in page.items()} for p, page in raw["values"].items()}
+        return State(values, str(raw["page"]), str(raw["notice"]))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError):
+        return State()
+
+
+def save(state: State, path: Path = STATE) -> None:
+    """Answers hold passwords, so only root may read them."""
+    replace_file(path, json.dumps(asdict(state), indent=1).encode(), 0o600)
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` whole, with ``mode`` from the first byte on; a power cut leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(handle, "wb") as out:
+        out.write(data)
+        out.flush()
+        os.fsync(out.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
