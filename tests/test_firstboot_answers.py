@@ -27,12 +27,12 @@ def test_the_labs_own_answers_are_good() -> None:
         ('node = "alpha"', 'node = "gamma"', "node: found 'gamma', expected one of alpha, beta, witness"),
         ('node = "alpha"', "", "node: required key not provided"),
         ('cluster_key = "', 'cluster_key = "!', "cluster_key: expected the cluster's key in base64"),
-        ('user = "shop"', 'user = "x\'; DROP"', "database.user: expected letters, digits and _"),
+        ('user = "shop"', 'user = "x\'; DROP"', 'database.user: found "x\'; DROP", expected letters, digits and _'),
         ('password = "pairkeep-lab"', 'password = "short"', "database.password: expected 8 to 128"),
         (', "52:54:00:09:02:0b"]', "]", "interfaces: found 1, expected 2, one for each of cluster.networks"),
         ("52:54:00:09:01:0b", "52:54:00:09:01:0b:99", "expected a MAC address or an interface's name"),
         ("[node.beta]", "[node.BETA!]", "cluster"),
-        ('name = "shop"\nuser', "name = 5\nuser", "database.name: expected letters"),
+        ('name = "shop"\nuser', "name = 5\nuser", "database.name: found 5, expected text"),
     ],
 )
 def test_a_wrong_answer_is_refused(before: str, after: str, message: str) -> None:
@@ -48,3 +48,51 @@ def test_all_wrong_answers_are_told_at_once() -> None:
         parse_answers(text)
     assert "database.user" in str(refused.value)
     assert "database.password" in str(refused.value)
+
+
+MORE = """
+keyboard = "de"
+language = "C.UTF-8"
+time_servers = ["10.9.1.1", "ntp.example.org"]
+password_hash = "$y$j9T$d3fpjs4NUVlPddNO9sJnb1$9Fgoh6NtjI2sGroaMCHrjt6Wzm/9Vq5lJl6dI5IY6D2"
+ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFBhaXJrZWVwIHRlc3Qga2V5LCBub3QgYSByZWFsIG9u alice"]
+disk = "/dev/disk/by-id/virtio-data"
+wipe = true
+[[network]]
+interface = "enp0s4"
+dhcp = true
+dns = ["10.9.3.1"]
+"""
+
+
+def test_what_concerns_the_machine_alone_can_be_said_too() -> None:
+    head, tables = GOOD.split("[database]")
+    settings, network = MORE.split("[[network]]")
+    found = parse_answers(f"{head}{settings}\n[database]{tables}\n[[network]]{network}")
+    assert (found.settings.keyboard, found.settings.wipe) == ("de", True)
+    assert found.settings.time_servers == ("10.9.1.1", "ntp.example.org")
+    assert found.networks[0].dhcp
+    assert str(found.networks[0].dns[0]) == "10.9.3.1"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('keyboard = "de"', 'keyboard = "de; rm"', 'keyboard: found "de; rm", expected a keyboard layout\'s name'),
+        ('"ntp.example.org"', '"ntp!"', 'found "ntp!", expected the name or the address of a server'),
+        ('"$y$j9T', '"secret', "password_hash: expected a password's hash as in /etc/shadow"),
+        ("ssh-ed25519 AAAA", "ssh-dss AAAA", "found a DSA key, which sshd takes no more"),
+        (
+            '"/dev/disk/by-id/virtio-data"',
+            '"virtio-data"',
+            'found "virtio-data", expected the path of a disk',
+        ),
+        ('dns = ["10.9.3.1"]', 'dns = ["here"]', 'found "here", expected an address without a prefix length'),
+    ],
+)
+def test_a_wrong_setting_is_refused_in_the_wizards_words(before: str, after: str, message: str) -> None:
+    head, tables = GOOD.split("[database]")
+    settings, network = MORE.replace(before, after).split("[[network]]")
+    with pytest.raises(InputError) as refused:
+        parse_answers(f"{head}{settings}\n[database]{tables}\n[[network]]{network}")
+    assert message in str(refused.value)

@@ -7,16 +7,20 @@ import base64
 import binascii
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import voluptuous as vol
 
 from appliance.config.load import ConfigError, parse
-from appliance.config.model import Cluster, IPInterface
+from appliance.config.model import Cluster
+from appliance.config.schema import shown
 from appliance.errors import InputError
+from appliance.firstboot import checks
+from appliance.firstboot.fields import Check
+from appliance.firstboot.network import LinkSettings
 
 # corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
 KEY_BYTES = range(128, 4097)
@@ -34,18 +38,29 @@ class Database:
 
 
 @dataclass(frozen=True)
-class ExtraNetwork:
-    """A network that is no heartbeat link, as the one of the fence devices: a MAC address or a name."""
+class Settings:
+    """What concerns this machine alone; "" leaves things as they are.
 
-    interface: str
-    address: IPInterface
+    ``disk``: the data disk by a lasting name of its own, where cluster.toml has one name for all machines'.
+    ``wipe``: it may hold something, which is erased. ``password_hash``: the administrator's, see crypt(5).
+    """
+
+    keyboard: str = ""
+    language: str = ""
+    time_servers: tuple[str, ...] = ()
+    password_hash: str = ""
+    ssh_keys: tuple[str, ...] = ()
+    disk: str = ""
+    wipe: bool = False
 
 
 @dataclass(frozen=True)
 class Answers:
     """``interfaces``: a MAC address or a name for each heartbeat link. ``cluster_toml``: as written.
 
-    ``secrets``: files below /etc/pairkeep that only root may read, such as the passwords of fence devices.
+    ``networks``: cards that are no heartbeat link, as the one of the fence devices, and what heartbeat links have
+    besides their address. ``secrets``: files below /etc/pairkeep that only root may read, such as the passwords of
+    fence devices.
     """
 
     node: str
@@ -54,8 +69,9 @@ class Answers:
     cluster_toml: str
     cluster: Cluster
     database: Database | None
-    networks: tuple[ExtraNetwork, ...] = ()
+    networks: tuple[LinkSettings, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
 
 
 def _key(value: object) -> bytes:
@@ -68,35 +84,43 @@ def _key(value: object) -> bytes:
     return key
 
 
-def _interface(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}|[\w.-]{1,15}", value):
-        raise vol.Invalid(f"expected a MAC address or an interface's name, found {value!r}")
-    return value.lower() if ":" in value else value
+def _checked(check: Check) -> Callable[[Any], str]:
+    """A check of the wizard's, whose words are the same here."""
+
+    def validate(value: Any) -> str:
+        if not isinstance(value, str):
+            raise vol.Invalid(f"found {shown(value)}, expected text")
+        if (fault := check(value)) is not None:
+            raise vol.Invalid(fault)
+        return value
+
+    return validate
 
 
-def _address(value: object) -> str:
-    try:
-        ip_interface(str(value))
-    except ValueError as error:
-        raise vol.Invalid(f"expected an address like 10.9.3.11/24, found {value!r}") from error
-    return str(value)
+def _interface(value: Any) -> str:
+    name = _checked(checks.network_device)(value)
+    return name.lower() if ":" in name else name
+
+
+def _address(value: Any) -> str:
+    return _checked(checks.interface_address(6 if isinstance(value, str) and ":" in value else 4))(value)
+
+
+def _disk(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"/dev/[\w.:+@=/-]+", value) or ".." in value:
+        raise vol.Invalid(f"found {shown(value)}, expected the path of a disk below /dev")
+    return value
+
+
+def _password_hash(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"\$(?:y|gy|7|2b|6|5)\$[\w./$=,-]{10,200}", value):
+        raise vol.Invalid("expected a password's hash as in /etc/shadow, such as mkpasswd prints")
+    return value
 
 
 def _file_name(value: object) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", value) or value in OURS:
         raise vol.Invalid(f"expected the name of a file of your own, without a folder, found {value!r}")
-    return value
-
-
-def _identifier(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_]\w{0,31}", value):
-        raise vol.Invalid(f"expected letters, digits and _ (at most 32), found {value!r}")
-    return value
-
-
-def _password(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[\x20-\x7e]{8,128}", value) or set(value) & set("'\\"):
-        raise vol.Invalid("expected 8 to 128 printable ASCII characters without ' and \\")
     return value
 
 
@@ -107,12 +131,28 @@ _SCHEMA = vol.Schema(
         vol.Required("interfaces"): [_interface],
         vol.Required("cluster"): str,
         vol.Optional("database"): {
-            vol.Required("name"): _identifier,
-            vol.Required("user"): _identifier,
-            vol.Required("password"): _password,
+            vol.Required("name"): _checked(checks.database_name),
+            vol.Required("user"): _checked(checks.database_user),
+            vol.Required("password"): _checked(checks.database_password),
         },
-        vol.Optional("network"): [{vol.Required("interface"): _interface, vol.Required("address"): _address}],
+        vol.Optional("network"): [
+            {
+                vol.Required("interface"): _interface,
+                vol.Optional("address"): _address,
+                vol.Optional("dhcp"): bool,
+                vol.Optional("router_advertisements"): bool,
+                vol.Optional("gateway"): _checked(checks.host_address),
+                vol.Optional("dns"): [_checked(checks.host_address)],
+            }
+        ],
         vol.Optional("secrets"): {_file_name: str},
+        vol.Optional("keyboard"): _checked(checks.file_word("a keyboard layout's name, like us")),
+        vol.Optional("language"): _checked(checks.file_word("a locale's name, like C.UTF-8")),
+        vol.Optional("time_servers"): [_checked(checks.server)],
+        vol.Optional("password_hash"): _password_hash,
+        vol.Optional("ssh_keys"): [_checked(checks.ssh_keys)],
+        vol.Optional("disk"): _disk,
+        vol.Optional("wipe"): bool,
     }
 )
 
@@ -146,8 +186,24 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
         cluster_toml=found["cluster"],
         cluster=cluster,
         database=Database(**found["database"]) if "database" in found else None,
-        networks=tuple(
-            ExtraNetwork(one["interface"], ip_interface(one["address"])) for one in found.get("network", ())
-        ),
+        networks=tuple(_network(one) for one in found.get("network", ())),
         secrets=found.get("secrets", {}),
+        settings=Settings(
+            **{
+                key: found[key] for key in ("keyboard", "language", "password_hash", "disk", "wipe") if key in found
+            },
+            time_servers=tuple(found.get("time_servers", ())),
+            ssh_keys=tuple(found.get("ssh_keys", ())),
+        ),
+    )
+
+
+def _network(raw: Mapping[str, Any]) -> LinkSettings:
+    return LinkSettings(
+        interface=raw["interface"],
+        addresses=(ip_interface(raw["address"]),) if "address" in raw else (),
+        dhcp=raw.get("dhcp", False),
+        ra=raw.get("router_advertisements", False),
+        gateways=(ip_address(raw["gateway"]),) if "gateway" in raw else (),
+        dns=tuple(ip_address(server) for server in raw.get("dns", ())),
     )

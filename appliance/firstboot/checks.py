@@ -13,6 +13,7 @@ from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from appliance.config.model import IPAddress, IPInterface
 from appliance.config.schema import HOSTNAME, NAME, shown
+from appliance.errors import InputError
 
 PASSWORD_LENGTH = range(8, 129)
 RSA_BITS = 2048
@@ -145,10 +146,19 @@ def database_password(value: str) -> str | None:
 
 
 def join_code(value: str) -> str | None:
-    plain = re.sub(r"[\s-]", "", value)
-    if re.fullmatch(r"[A-Za-z0-9]{8}", plain):
-        return None
-    return f"found {shown(value)}, expected the 8 letters and digits that the first machine shows"
+    # Only here, since its cryptography takes longer to import than all the rest.
+    from appliance.joining.code import normalised
+
+    try:
+        normalised(value)
+    except InputError as error:
+        return error.message.removeprefix("the code: ")
+    return None
+
+
+def file_word(what: str) -> Callable[[str], str | None]:
+    """A word that stands in a file of settings, with nothing that means anything there."""
+    return lambda value: None if re.fullmatch(r"[\w.@-]{1,32}", value) else f"found {shown(value)}, expected {what}"
 
 
 def fence_option(what: str) -> Callable[[str], str | None]:

@@ -11,16 +11,23 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_interface
 from pathlib import Path
 
 from appliance.config import model
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
 from appliance.firstboot.answers import Answers
+from appliance.firstboot.network import LinkSettings, merge, network_file
+from appliance.firstboot.state import replace_file
 from appliance.render import render_all, write
 from appliance.run import run
 
 CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
+ALIAS = "/dev/disk/by-id/pairkeep-data"
+# After those of udev that name disks (60-persistent-storage.rules).
+DISK_RULE = Path("/etc/udev/rules.d/90-pairkeep-data.rules")
+SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
 WAIT_FOR_NETWORK_S = 60
 
 
@@ -30,17 +37,26 @@ class Step:
     do: Callable[[Answers], None]
 
 
-def _write(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` whole, with ``mode`` from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+def _name_disk(answers: Answers) -> None:
+    """cluster.toml has one name for the data disks of all machines; here it becomes that of this one's."""
+    disk = answers.settings.disk
+    if not disk:
+        return
+    # Matches what earlier rules have named; a disk that has no lasting name goes by the kernel's.
+    match = f'SYMLINK=="{disk.removeprefix("/dev/")}"' if "/disk/" in disk else f'KERNEL=="{Path(disk).name}"'
+    replace_file(DISK_RULE, f'SUBSYSTEM=="block", {match}, SYMLINK+="{ALIAS.removeprefix("/dev/")}"\n'.encode())
+    run(["udevadm", "control", "--reload"], timeout_s=30)
+    run(["udevadm", "trigger", "--subsystem-match=block"], timeout_s=30)
+    run(["udevadm", "settle", "--timeout=30"], timeout_s=40)
+
+
+def _wipe_disk(answers: Answers) -> None:
+    """Every block, not just what says what is there: DRBD takes two blank disks for equal, and copies nothing.
+
+    blkdiscard opens the disk for itself alone, so one that is in use is refused. A large hard disk takes hours.
+    """
+    if answers.settings.wipe:
+        run(["blkdiscard", "--zeroout", answers.settings.disk])
 
 
 def check_disks(answers: Answers) -> None:
@@ -57,17 +73,21 @@ def check_disks(answers: Answers) -> None:
 
 
 def _name(answers: Answers) -> None:
-    _write(Path("/etc/hostname"), f"{answers.node}\n".encode())
+    replace_file(Path("/etc/hostname"), f"{answers.node}\n".encode())
     socket.sethostname(answers.node)
 
 
 def _network(answers: Answers) -> None:
     node = answers.cluster.node(answers.node)
-    for number, (interface, address) in enumerate(zip(answers.interfaces, node.links, strict=True), start=1):
-        prefix = answers.cluster.networks[number - 1].prefixlen
-        _interface(f"10-pairkeep-link{number}", interface, f"{address}/{prefix}")
-    for number, extra in enumerate(answers.networks, start=1):
-        _interface(f"20-pairkeep-extra{number}", extra.interface, str(extra.address))
+    heartbeats = tuple(
+        LinkSettings(interface, (ip_interface(f"{address}/{network.prefixlen}"),))
+        for interface, address, network in zip(
+            answers.interfaces, node.links, answers.cluster.networks, strict=True
+        )
+    )
+    folder = Path("/etc/systemd/network")
+    for number, settings in enumerate(merge((*heartbeats, *answers.networks)), start=1):
+        replace_file(folder / f"10-pairkeep-{number}.network", network_file(settings).encode())
     run(["networkctl", "reload"], timeout_s=30)
     run(
         [
@@ -79,23 +99,45 @@ def _network(answers: Answers) -> None:
     )
 
 
-def _interface(name: str, interface: str, address: str) -> None:
-    match = "MACAddress" if ":" in interface else "Name"
-    text = (
-        f"[Match]\n{match}={interface}\n\n"
-        f"[Network]\nAddress={address}\nLinkLocalAddressing=ipv6\nIPv6AcceptRA=no\n"
-        # Losing the cable must not lose the addresses: corosync and DRBD are bound to them.
-        "ConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
-    )
-    _write(Path(f"/etc/systemd/network/{name}.network"), text.encode())
+def _settings(answers: Answers) -> None:
+    settings = answers.settings
+    if settings.keyboard:
+        replace_file(Path("/etc/vconsole.conf"), f"KEYMAP={settings.keyboard}\n".encode())
+    if settings.language:
+        replace_file(Path("/etc/locale.conf"), f"LANG={settings.language}\n".encode())
+    if settings.time_servers:
+        text = f"[Time]\nNTP={' '.join(settings.time_servers)}\n"
+        replace_file(Path("/etc/systemd/timesyncd.conf.d/pairkeep.conf"), text.encode())
+        run(["systemctl", "restart", "--no-block", "systemd-timesyncd.service"], timeout_s=30)
+
+
+def _administrator(answers: Answers) -> None:
+    settings = answers.settings
+    if settings.password_hash:
+        run(["chpasswd", "--encrypted"], stdin=f"root:{settings.password_hash}\n", timeout_s=30)
+    if settings.ssh_keys:
+        keys = Path("/root/.ssh/authorized_keys")
+        keys.parent.mkdir(mode=0o700, exist_ok=True)
+        replace_file(keys, "".join(f"{key}\n" for key in settings.ssh_keys).encode(), 0o600)
+
+
+def _ssh_host_key(_answers: Answers) -> None:
+    """Of the one kind that every client of today knows; an RSA key would take half a minute of a slow machine."""
+    if not SSH_HOST_KEY.exists():
+        # One that power cut short must not be taken for whole, so it gets its name last.
+        fresh = SSH_HOST_KEY.with_name(f".{SSH_HOST_KEY.name}.new")
+        fresh.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", fresh], timeout_s=120)
+        fresh.with_name(f"{fresh.name}.pub").replace(SSH_HOST_KEY.with_name(f"{SSH_HOST_KEY.name}.pub"))
+        fresh.replace(SSH_HOST_KEY)
 
 
 def _files(answers: Answers) -> None:
     write(render_all(answers.cluster, answers.node), Path("/"))
     run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
-    _write(Path("/etc/corosync/authkey"), answers.cluster_key, 0o400)
+    replace_file(Path("/etc/corosync/authkey"), answers.cluster_key, 0o400)
     for name, secret in answers.secrets.items():
-        _write(Path("/etc/pairkeep") / name, f"{secret}\n".encode(), 0o600)
+        replace_file(Path("/etc/pairkeep") / name, f"{secret}\n".encode(), 0o600)
 
 
 def _disks(answers: Answers) -> None:
@@ -114,17 +156,18 @@ def _database(answers: Answers) -> None:
         f"CREATE USER '{database.user}'@'%' IDENTIFIED BY '{database.password}';\n"
         f"GRANT ALL ON {database.name}.* TO '{database.user}'@'%';\n"
     )
-    _write(Path("/etc/pairkeep/database.sql"), sql.encode(), 0o600)
+    replace_file(Path("/etc/pairkeep/database.sql"), sql.encode(), 0o600)
 
 
 def _commit(answers: Answers) -> None:
-    _write(CLUSTER_TOML, answers.cluster_toml.encode())
+    replace_file(CLUSTER_TOML, answers.cluster_toml.encode())
     os.sync()
 
 
 def _services(_answers: Answers) -> None:
     run(["systemctl", "daemon-reload"], timeout_s=90)
-    run(["systemctl", "start", "--no-block", "pairkeep.service", "pairkeep-join.service"], timeout_s=30)
+    units = ("pairkeep.service", "pairkeep-join.service", "ssh.service")
+    run(["systemctl", "start", "--no-block", *units], timeout_s=30)
 
 
 def _own_drbd(answers: Answers) -> list[model.Drbd]:
@@ -132,12 +175,22 @@ def _own_drbd(answers: Answers) -> list[model.Drbd]:
 
 
 STEPS = (
+    Step("naming the data disk", _name_disk),
+    Step("erasing the data disk", _wipe_disk),
     Step("checking the data disks", check_disks),
     Step("setting the host name", _name),
     Step("setting up the network", _network),
+    Step("setting keyboard, language and time servers", _settings),
+    Step("letting the administrator in", _administrator),
+    Step("making the SSH host key", _ssh_host_key),
     Step("writing the configuration of corosync and DRBD", _files),
     Step("preparing the data disks", _disks),
     Step("preparing the database's first start", _database),
     Step("saving cluster.toml", _commit),
     Step("starting the supervisor", _services),
+)
+# What can be done again on a machine that is set up: the rest belongs to the cluster.
+SETTINGS = (
+    Step("setting keyboard, language and time servers", _settings),
+    Step("letting the administrator in", _administrator),
 )
