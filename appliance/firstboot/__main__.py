@@ -1,41 +1,105 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""`python3 -m appliance.firstboot`: unattended first boot from a systemd credential."""
+"""`python3 -m appliance.firstboot`, at boot: what needs nobody. Goes on after a power cut, or takes answers.
+
+Whatever it cannot do is left to the wizard on the consoles, with the reason.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from pathlib import Path
 
 from appliance.errors import PairkeepError
 
 log = logging.getLogger("pairkeep-firstboot")
-CREDENTIAL = "pairkeep.toml"
+STATE = Path("/var/lib/pairkeep/setup.json")
+AGREED = (Path("/var/lib/pairkeep/joining/hosted.json"), Path("/var/lib/pairkeep/joining/staged.json"))
+CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
+# Read by the greeting on every console.
+NOTICE = Path("/run/pairkeep/notice")
+# A machine in doubt asks for so long before its consoles offer to begin anew.
+IN_DOUBT_S = 600.0
 
 
 def main() -> int:
     """Exit code 0 also when there are no answers: the machine then waits to be set up."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    path = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent")) / CREDENTIAL
     try:
-        text = path.read_text()
-    except FileNotFoundError:
-        log.info("no answers were given: this machine is not set up yet")
-        return 0
-    # Only now, since a machine without answers should not spend seconds of its boot on them.
-    from appliance.firstboot.answers import parse_answers
-    from appliance.firstboot.steps import STEPS
-
-    try:
-        answers = parse_answers(text)
-        for number, step in enumerate(STEPS, start=1):
-            log.info("step %d of %d: %s", number, len(STEPS), step.title)
-            step.do(answers)
+        return _main()
     except PairkeepError as error:
         log.error("first boot stopped: %s", error)
+        NOTICE.parent.mkdir(parents=True, exist_ok=True)
+        NOTICE.write_text(f"{error}\n")
         return error.exit_code
+
+
+def _main() -> int:
+    # Imported only where needed: a machine without answers should not spend seconds of its boot on them.
+    if CLUSTER_TOML.exists():
+        from appliance.firstboot.install import clean_up
+
+        clean_up()
+        return 0
+    if STATE.exists() and any(path.exists() for path in AGREED):
+        return _go_on()
+    from appliance.firstboot import sources
+
+    found = sources.find()
+    if found is None:
+        log.info("no answers were given: this machine is not set up yet")
+        return 0
+    from appliance.firstboot.setup_file import is_setup
+
+    name, text = found
+    return _fill_in(name, text) if is_setup(text) else _all_at_once(name, text)
+
+
+def _go_on() -> int:
+    """The power went when the cluster was formed, or was just being so."""
+    from appliance.firstboot import compose, forming, state
+    from appliance.firstboot.given import Given
+    from appliance.firstboot.install import install
+    from appliance.firstboot.this_machine import ThisMachine
+
+    machine = ThisMachine()
+    given = Given(machine.facts(), state.load().values)
+    machine.try_network(given.networks)
+    made = forming.taken_up(log.info, within_s=IN_DOUBT_S)
+    if made is not None:
+        install(compose.answers(given, made), log.info)
+        log.info("%s is set up", given.name)
+    return 0
+
+
+def _all_at_once(name: str, text: str) -> int:
+    from appliance.firstboot.answers import parse_answers
+    from appliance.firstboot.install import install
+
+    answers = parse_answers(text, name)
+    install(answers, log.info)
     log.info("%s is set up", answers.node)
+    return 0
+
+
+def _fill_in(name: str, text: str) -> int:
+    """Answers for the wizard's pages: it stops where the others have to join, or where one was refused."""
+    from appliance.firstboot import compose, forming, state
+    from appliance.firstboot.install import install
+    from appliance.firstboot.setup_file import feed, parse_setup
+    from appliance.firstboot.this_machine import ThisMachine
+    from appliance.firstboot.wizard import Wizard
+
+    # Answers that somebody has changed on a console since are not overwritten at the next boot.
+    if STATE.exists():
+        return 0
+    setup = parse_setup(text, name)
+    wizard = Wizard(ThisMachine(), state.State(), state.save)
+    feed(wizard, setup, name)
+    if wizard.page.kind == "summary":
+        made = forming.form(wizard.given, None, log.info)
+        install(compose.answers(wizard.given, made), log.info)
+        log.info("%s is set up", wizard.given.name)
     return 0
 
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Answers for the wizard's own pages, in a file: `[setup.PAGE]` tables, checked by the pages themselves."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from appliance.config.load import ConfigError
+from appliance.config.schema import shown
+from appliance.errors import InputError
+from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link
+from appliance.firstboot.fields import Values
+from appliance.firstboot.given import LINK_PAGE, WITNESS, Given
+from appliance.firstboot.pages import ROLE_WORDS, pages
+from appliance.firstboot.wizard import Wizard
+
+SETUP = "setup"
+Setup = Mapping[str, Values]
+
+
+def is_setup(text: str) -> bool:
+    """Whether a file answers the wizard's pages, and not all that a node of a known cluster needs."""
+    try:
+        return SETUP in tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+
+
+def parse_setup(text: str, name: str = "pairkeep.toml") -> Setup:
+    """Page key -> field -> answer. Raises ConfigError with every mistake that can be seen without the machine."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{name}: not valid TOML: {error}") from error
+    problems = [f"{key}: unknown key, expected only [{SETUP}.…] tables" for key in raw if key != SETUP]
+    found: dict[str, Values] = {}
+    if not isinstance(raw[SETUP], dict):
+        raise ConfigError(name, (f"{SETUP}: expected tables like [{SETUP}.name]",))
+    for key, table in _tables(raw[SETUP]):
+        if not isinstance(table, dict):
+            problems.append(f"{SETUP}.{key}: found {shown(table)}, expected a table [{SETUP}.{key}]")
+            continue
+        values = {}
+        for field, value in table.items():
+            text_value = _text(value)
+            if text_value is None:
+                problems.append(f"{SETUP}.{key}.{field}: found {shown(value)}, expected text, or an array of texts")
+            else:
+                values[field] = text_value
+        found[key] = values
+    problems += _problems(Given(_imagined(found), found))
+    if problems:
+        raise ConfigError(name, tuple(problems))
+    return found
+
+
+def feed(wizard: Wizard, setup: Setup, name: str = "pairkeep.toml") -> None:
+    """Answer page after page, up to the one that waits for others or asks whether to begin.
+
+    Raises InputError for an answer that the machine refuses; the wizard then stays on its page. Pages that the file
+    says nothing of get their defaults.
+    """
+    while wizard.page.kind not in ("gather", "summary"):
+        key = wizard.page.key
+        faults = wizard.answer(setup.get(key, {}))
+        if faults:
+            raise ConfigError(name, tuple(f"{_named(key, field)}: {fault}" for field, fault in faults.items()))
+
+
+def _tables(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The keys of pages; those of network cards stand one level deeper."""
+    for key, table in raw.items():
+        if f"{key}." == LINK_PAGE and isinstance(table, dict):
+            yield from ((f"{LINK_PAGE}{card}", of_card) for card, of_card in table.items())
+        else:
+            yield key, table
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        # Keys of administrators have blanks in them, addresses have none.
+        return ("\n" if any(" " in item for item in value) else " ").join(value)
+    return None
+
+
+def _problems(given: Given) -> Iterator[str]:
+    known = {page.key: page for page in pages(given)}
+    for key, values in given.values.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            advice = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(known)}"
+            yield f"{SETUP}.{key}: there is no such page with these answers; {advice}"
+            continue
+        names = [field.name for field in known[key].fields]
+        for name in values:
+            if name not in names:
+                near = get_close_matches(name, names, n=1)
+                advice = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names) or 'none'}"
+                yield f"{SETUP}.{key}.{name}: unknown key; {advice}"
+    for key, page in known.items():
+        for name, fault in page.faults(given.values.get(key, {})).items():
+            yield f"{_named(key, name)}: {fault}"
+
+
+def _named(page: str, field: str) -> str:
+    return ".".join(word for word in (SETUP, page, field) if word)
+
+
+def _imagined(found: Setup) -> Facts:
+    """A machine that has all that the file speaks of: what it really has shows at its first boot."""
+
+    def said(page: str, field: str, default: str) -> str:
+        return found.get(page, {}).get(field, default)
+
+    path = said("disk", "disk", "/dev/disk/by-id/data")
+    content = "something" if said("disk", "wipe", "") else ""
+    return Facts(
+        roles=(*(role for role in ROLE_WORDS if role != WITNESS), WITNESS),
+        name="",
+        links=tuple(Link(key.removeprefix(LINK_PAGE), "", True) for key in found if key.startswith(LINK_PAGE)),
+        disks=(Disk(path, "", "", LEAST_DISK_BYTES, content),),
+        keyboards=(said("keyboard", "layout", "us"),),
+        languages=(said("keyboard", "language", "C.UTF-8"),),
+        fence_agents=(said("fencing", "agent", "fence_ipmilan"),),
+    )
