@@ -11,7 +11,7 @@ RUNS ?= 10
 SEEDS ?= 5000
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean faults
+.PHONY: help setup wizard-screens check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean faults
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -67,6 +67,9 @@ faults: setup ## every fault at several moments, on machines that fence each oth
 
 repeat: setup ## the power cut again and again: make repeat RUNS=10
 	$(PAIRKEEP) lab repeat power-cut $(RUNS)
+
+wizard-screens: setup ## draw the pictures of the wizard anew, those of the tests and of the README
+	$(PYTHON) -m tests.wizard_screens
 
 bench-failover: setup ## takeover time against a hand-written script, side by side
 	$(PAIRKEEP) bench failover --runs $(RUNS)

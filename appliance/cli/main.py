@@ -26,6 +26,8 @@ COMMANDS = (
     "fence",
     "recover",
     "events",
+    "setup",
+    "answers",
     "config",
     "image",
     "lab",

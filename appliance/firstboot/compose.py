@@ -195,27 +195,31 @@ def _toml(value: object) -> str:
 
 def answers(given: Given, made: Bundle) -> Answers:
     """All that this machine is set up with."""
-    cluster = parse(made.cluster_toml)
-    password = given.get("admin", "password")
-    disk = None if given.votes_only else given.facts.disk(given.get("disk", "disk"))
     return Answers(
         node=given.name,
         cluster_key=made.cluster_key,
         interfaces=tuple(link.mac for link in given.cluster_links),
         cluster_toml=made.cluster_toml,
-        cluster=cluster,
+        cluster=parse(made.cluster_toml),
         database=None if made.database is None else Database(**made.database),
         networks=tuple(_beside_heartbeats(given)),
         secrets=made.secrets,
-        settings=Settings(
-            keyboard=given.get("keyboard", "layout"),
-            language=given.get("keyboard", "language"),
-            time_servers=tuple(given.get("time", "servers").split()),
-            password_hash=hashed(password) if password else "",
-            ssh_keys=tuple(line.strip() for line in given.get("admin", "keys").splitlines() if line.strip()),
-            disk="" if disk is None else disk.path,
-            wipe=disk is not None and bool(disk.content) and given.get("disk", "wipe") == disk.name,
-        ),
+        settings=settings(given),
+    )
+
+
+def settings(given: Given) -> Settings:
+    """What concerns this machine alone."""
+    password = given.get("admin", "password")
+    disk = None if given.votes_only else given.facts.disk(given.get("disk", "disk"))
+    return Settings(
+        keyboard=given.get("keyboard", "layout"),
+        language=given.get("keyboard", "language"),
+        time_servers=tuple(given.get("time", "servers").split()),
+        password_hash=hashed(password) if password else "",
+        ssh_keys=tuple(line.strip() for line in given.get("admin", "keys").splitlines() if line.strip()),
+        disk="" if disk is None else disk.path,
+        wipe=disk is not None and bool(disk.content) and given.get("disk", "wipe") == disk.name,
     )
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from appliance.config.schema import shown
 from appliance.firstboot import checks, help_texts
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, size_in_words
@@ -31,6 +33,11 @@ def pages(given: Given) -> tuple[Page, ...]:
     if given.creates:
         found += [service_page(given), gather_page(given)]
     return (*found, _summary())
+
+
+def settings_pages(given: Given) -> tuple[Page, ...]:
+    """Of a machine that is set up: what cluster.toml does not say. There is a way in already."""
+    return (_keyboard(given), _time(), replace(_admin(given), check=_passwords_differ), _summary())
 
 
 def _keyboard(given: Given) -> Page:
@@ -232,9 +239,13 @@ def _admin(given: Given) -> Page:
     )
 
 
+def _passwords_differ(values: Values) -> Faults:
+    return {"again": "the two passwords differ"} if values["password"] != values["again"] else {}
+
+
 def _admin_faults(given: Given, values: Values) -> Faults:
-    if values["password"] != values["again"]:
-        return {"again": "the two passwords differ"}
+    if faults := _passwords_differ(values):
+        return faults
     if not values["password"] and not values["keys"].strip():
         return {"password": "found neither a password nor a key, expected one of them: nobody could log in"}
     if values["password"].lower() in (given.name, "pairkeep", "password"):
