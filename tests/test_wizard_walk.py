@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from appliance.firstboot import state as states
 from appliance.firstboot.facts import Disk, lasting_names, read_disks, size_in_words
 from appliance.firstboot.given import Given
 from appliance.firstboot.network import LinkSettings, merge, network_file
+from appliance.firstboot.session import Settings
 from appliance.firstboot.state import State
 from appliance.firstboot.wizard import UNDONE, Wizard
 from tests.wizard_machine import FACTS, GOOD, ToyMachine
@@ -133,6 +135,14 @@ def test_a_restart_undoes_what_was_not_kept_and_sets_up_again_what_was() -> None
     assert [entry[0] for entry in later.done if isinstance(entry, tuple)] == ["network"]
 
 
+def test_a_disk_that_was_plugged_in_meanwhile_is_offered() -> None:
+    machine = ToyMachine(known=replace(FACTS, disks=FACTS.disks[:1]))
+    wizard = walked(machine, "trial")
+    machine.known = FACTS
+    assert wizard.answer({}) == {}
+    assert wizard.values["disk"] == FACTS.disks[1].path
+
+
 def test_a_card_is_set_up_as_it_was_answered() -> None:
     first, second, third = Given(FACTS, GOOD).networks
     assert network_file(first) == (
@@ -196,3 +206,14 @@ def test_disks_are_read_with_what_is_on_them_and_what_uses_them() -> None:
 def test_sizes_are_told_in_words() -> None:
     sizes = (512, 1536, 512 << 20, 4000787030016, 5 << 40)
     assert [size_in_words(size) for size in sizes] == ["512 B", "1.5 KiB", "512 MiB", "3.6 TiB", "5 TiB"]
+
+
+def test_a_machine_that_is_set_up_is_asked_for_what_is_its_own() -> None:
+    session = Settings(ToyMachine())
+    assert [page.key for page in session.wizard.pages] == ["keyboard", "time", "admin", "summary"]
+    assert session.wizard.answer({"layout": "uk"}) == {}
+    assert session.wizard.answer({}) == {}
+    assert session.wizard.answer({"password": "a", "again": "a"})["password"].startswith("found 1 characters")
+    assert session.wizard.answer({"password": "", "again": "", "keys": ""}) == {}
+    assert session.wizard.page.kind == "summary"
+    assert ("Keyboard", "uk") in session.summary()

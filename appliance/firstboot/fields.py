@@ -61,7 +61,8 @@ class Page:
 
     ``check`` compares the fields with each other and with earlier pages; ``live`` asks the machine and the
     network, which takes a moment, and is asked only when nothing else is wrong. ``kind`` tells pages that
-    are more than fields: ``trial`` is confirmed in time or undone, ``gather`` waits for other machines.
+    are more than fields: ``trial`` is confirmed in time or undone, ``gather`` waits for other machines. ``looks``:
+    whoever comes to it sees the machine as it is then, for something may have been plugged in.
     """
 
     key: str
@@ -70,6 +71,7 @@ class Page:
     help: str
     fields: tuple[Field, ...] = ()
     kind: Literal["form", "trial", "gather", "summary"] = "form"
+    looks: bool = False
     check: Callable[[Values], Faults] = lambda _: {}
     live: Callable[[Machine, Values], Faults] = lambda _machine, _values: {}
 

@@ -124,6 +124,7 @@ def _disk(given: Given) -> Page:
                 when=lambda values: bool((disk := given.facts.disk(values["disk"])) and disk.content),
             ),
         ),
+        looks=True,
         check=lambda values: _wipe_fault(given, values),
     )
 

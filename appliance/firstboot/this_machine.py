@@ -25,7 +25,7 @@ _NET = Path("/sys/class/net")
 # Read before what first boot writes, since networkd takes the first file that fits a card.
 _TRIAL = "05-pairkeep-trial"
 _NETWORKD = Path("/run/systemd/network")
-_KEYMAPS = Path("/usr/share/keymaps")
+_KEYMAPS = Path("/usr/share/keymaps/i386")
 _FENCE_AGENTS = Path("/usr/sbin")
 # What each role needs to be in the image.
 _ROLES = {"database": Path("/usr/sbin/mariadbd")}

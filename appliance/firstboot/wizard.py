@@ -11,7 +11,6 @@ from appliance.firstboot.facts import Facts
 from appliance.firstboot.fields import Faults, Page, Values
 from appliance.firstboot.given import LINK_PAGE, Given
 from appliance.firstboot.machine import Machine
-from appliance.firstboot.network import LinkSettings
 from appliance.firstboot.pages import pages
 from appliance.firstboot.pages_network import TRIAL
 from appliance.firstboot.state import State
@@ -97,10 +96,6 @@ class Wizard:
         """To a page on which something has to be put right."""
         self._set(page=key, notice=notice)
 
-    def look_again(self) -> None:
-        """Somebody may have plugged in a cable or a disk."""
-        self.facts = self.machine.facts()
-
     def _begin(self) -> None:
         """A restart has undone the cards' settings, or another console was just trying them."""
         keys = [page.key for page in self.pages]
@@ -109,11 +104,7 @@ class Wizard:
         if self.state.page == TRIAL:
             self.undo_trial()
         elif self.place > keys.index(TRIAL):
-            self.machine.try_network(self._settings)
-
-    @property
-    def _settings(self) -> tuple[LinkSettings, ...]:
-        return self.given.networks
+            self.machine.try_network(self.given.networks)
 
     def _go(self, by: int, values: Values | None) -> None:
         page = self.page
@@ -129,7 +120,9 @@ class Wizard:
             # Nobody goes back to a question that has been settled, but to the cards.
             ahead = self.pages[place - 1]
         if by > 0 and ahead.kind == "trial":
-            self.machine.try_network(self._settings)
+            self.machine.try_network(self.given.networks)
+        if ahead.looks:
+            self.facts = self.machine.facts()
         self._set(page=ahead.key, notice="")
 
     def _set(
