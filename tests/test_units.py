@@ -13,7 +13,13 @@ from appliance.run import run
 
 OVERLAYS = Path(__file__).parent.parent / "overlays"
 # `systemd-analyze security`, in tenths; 0 is best. What the work of each allows.
-EXPOSURE = {"pairkeep.service": 60, "pairkeep-grow.service": 45, "pairkeep-join.service": 21, "mariadb-prepare.service": 20}
+EXPOSURE = {
+    "pairkeep.service": 60,
+    "pairkeep-grow.service": 45,
+    "pairkeep-join.service": 21,
+    "mariadb-prepare.service": 20,
+    "pairkeep-keyboard.service": 20,
+}
 # The set-up writes all over the machine, as an installer does, and ends.
 SET_UP = re.compile(r"pairkeep-(firstboot|setup)[@\w-]*\.service")
 OURS = sorted(p for p in OVERLAYS.glob("*/usr/lib/systemd/system/*.service") if not SET_UP.fullmatch(p.name))

@@ -16,7 +16,7 @@ import voluptuous as vol
 
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Cluster
-from appliance.config.schema import shown
+from appliance.config.shape import shown
 from appliance.errors import InputError
 from appliance.firstboot import checks
 from appliance.firstboot.fields import Check

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from appliance.config.schema import shown
+from appliance.config.shape import shown
 from appliance.firstboot import checks, help_texts
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, size_in_words
 from appliance.firstboot.fields import Choice, Faults, Field, Page, Values, optional

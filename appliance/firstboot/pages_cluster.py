@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface
 
-from appliance.config.schema import shown
+from appliance.config.shape import shown
 from appliance.firstboot import checks, help_texts
 from appliance.firstboot.fields import Choice, Faults, Field, Page, Values
 from appliance.firstboot.given import WITH_DEVICES, Given

@@ -6,7 +6,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from appliance.config.model import IPInterface
-from appliance.config.schema import MOST_LINKS, shown
+from appliance.config.schema import MOST_LINKS
+from appliance.config.shape import shown
 from appliance.firstboot import checks, help_texts
 from appliance.firstboot.facts import Link
 from appliance.firstboot.fields import Choice, Faults, Field, Page, Values, optional

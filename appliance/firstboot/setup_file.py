@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from appliance.config.load import ConfigError
-from appliance.config.schema import shown
+from appliance.config.shape import shown
 from appliance.errors import InputError
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link
 from appliance.firstboot.fields import Values
