@@ -7,7 +7,6 @@ import contextlib
 import json
 import re
 import socket
-import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from pathlib import Path
 from appliance.config.model import IPAddress
 from appliance.drivers.blank import is_blank
 from appliance.errors import PairkeepError
+from appliance.firstboot import sntp
 from appliance.firstboot.facts import Disk, Facts, Link, lasting_names, read_disks
 from appliance.firstboot.given import WITNESS
 from appliance.firstboot.network import LinkSettings, network_file
@@ -30,9 +30,6 @@ _FENCE_AGENTS = Path("/usr/sbin")
 # What each role needs to be in the image.
 _ROLES = {"database": Path("/usr/sbin/mariadbd")}
 _CARRIER_S = 4.0
-_NTP_S = 2.0
-# Seconds from 1900, where NTP counts from, to 1970 (RFC 5905, figure 4).
-_NTP_EPOCH = 2208988800
 _LSBLK = "NAME,TYPE,SIZE,MODEL,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINTS,RO"
 _MAC = re.compile(r"(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}")
 
@@ -76,25 +73,7 @@ class ThisMachine:
         return owner[0].lower() if owner and owner[0].lower() != _read(_NET / link / "address") else None
 
     def clock_ahead_s(self, server: str) -> float | None:
-        """One question by SNTP (RFC 4330); half the way there and back is what it may be wrong by."""
-        question = struct.pack("!B47x", 0x23)
-        try:
-            family, kind, protocol, _, place = socket.getaddrinfo(server, 123, type=socket.SOCK_DGRAM)[0]
-            with socket.socket(family, kind, protocol) as asked:
-                asked.settimeout(_NTP_S)
-                asked.connect(place)
-                sent = time.time()
-                asked.send(question)
-                answer = asked.recv(512)
-                received = time.time()
-        except OSError:
-            return None
-        # Mode 4 is a server's answer; stratum 0 says that it does not know the time itself.
-        if len(answer) < 48 or answer[0] & 7 != 4 or answer[1] == 0:
-            return None
-        seconds, fraction = struct.unpack("!II", answer[40:48])
-        theirs: float = seconds - _NTP_EPOCH + fraction / 2**32
-        return (sent + received) / 2 - theirs
+        return sntp.clock_ahead_s(server)
 
     def set_clock(self, by_s: float) -> None:
         time.clock_settime(time.CLOCK_REALTIME, time.time() + by_s)
