@@ -25,6 +25,7 @@ from appliance.lab.trial import Trial
 SCANNER = Path(__file__).parent / "scan.py"
 SCAN_S = 300.0
 SSH, MARIADB = 22, 3306
+ADDRESS = "10.9.1.13"
 Answers = dict[str, dict[int, str]]
 
 
@@ -45,21 +46,22 @@ def blank(machines: Topology) -> Iterator[Machine]:
     lab.down()
     with lab.up(alone):
         lab[role.name].wait_booted()
-        for words in (("addr", "add", "10.9.1.13/24"), ("link", "set", "up")):
-            lab[role.name].exec(["ip", words[0], words[1], *words[2:], "dev", interface(1)])
+        card = interface(1)
+        lab[role.name].exec(["udevadm", "wait", f"/sys/class/net/{card}"], timeout_s=120)
+        for words in (["addr", "add", ADDRESS + "/24"], ["link", "set", "up"]):
+            lab[role.name].exec(["ip", *words, "dev", card])
         yield lab[role.name]
 
 
 def test_before_first_boot_nothing_answers_but_what_the_set_up_opens(blank: Machine) -> None:
-    lab, address = blank.lab, "10.9.1.13"
-    lab.run_client(["ping", "-c", "1", "-W", "5", address])
-    assert scan(lab, address) == {"tcp": {}, "udp": {}}
+    lab = blank.lab
+    assert scan(lab, ADDRESS) == {"tcp": {}, "udp": {}}
     # As Host.start does; nobody listens there, so it refuses, which is an answer.
     blank.exec(["nft", "add", "element", *SET, f"{{ {PORT} timeout 600s }}"])
-    assert scan(lab, address) == {"tcp": {PORT: "closed"}, "udp": {}}
-    # And without rules everything answers: the scan would have seen it. The kernel limits refusals of UDP.
+    assert scan(lab, ADDRESS) == {"tcp": {PORT: "closed"}, "udp": {}}
+    # And without rules everything answers, so the scan would have seen it. The kernel limits refusals of UDP.
     blank.exec(["nft", "delete", "table", *SET[:2]])
-    seen = scan(lab, address)
+    seen = scan(lab, ADDRESS)
     assert len(seen["tcp"]) > 60000
     assert len(seen["udp"]) > 3
 

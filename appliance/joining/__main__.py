@@ -46,7 +46,7 @@ def serve(folder: Path = records.FOLDER, port: int = PORT, for_s: float = FOR_S)
                     hello = greeted(wire)
                     if hello.kind == "resume":
                         answer(wire, hello, folder, deciding=False)
-                        log.info("%s was told how the cluster was formed", wire.peer)
+                        log.info("%s has asked how it ended, and was told", wire.peer)
     close_port(port)
 
 

@@ -68,7 +68,7 @@ class Wire:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self.peer: str = sock.getpeername()[0]
+        self.peer: str = sock.getpeername()[0].removeprefix("::ffff:")
 
     def send(self, payload: bytes, within_s: float) -> None:
         """Raises Lost."""
