@@ -9,6 +9,7 @@ import pytest
 
 from appliance.decide.messages import (
     Beat,
+    Configure,
     Detach,
     Exclude,
     Fenced,
@@ -20,7 +21,7 @@ from appliance.decide.messages import (
     SetStandby,
 )
 from appliance.decide.steps import Fence, Start, Step, Stop
-from appliance.decide.view import BLANK, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
 from appliance.supervisor.core import QUORUM_UNKNOWN_S, Core
@@ -46,6 +47,7 @@ class Desk:
     pets: int = 0
     answers: list[int] = field(default_factory=list)
     finished_at: float | None = None
+    taken_up: Configuration | None = None
 
     def now(self) -> float:
         return self.time
@@ -67,6 +69,9 @@ class Desk:
     def answer(self, drbd: str, code: int) -> None:
         assert drbd == "shopdata"
         self.answers.append(code)
+
+    def take_up(self, config: Configuration) -> None:
+        self.taken_up = config
 
     def tell(self, event: Event) -> None:
         assert event.text
@@ -326,3 +331,50 @@ def test_how_long_a_step_took_is_told_and_known_again_by_a_dry_run() -> None:
     assert again.local.took == told.report.took
     assert again.local.group_reports()["shop"] == share
     assert again.absences.is_gone("beta")
+
+
+def test_a_node_changes_over_once_it_is_for_good_and_what_has_to_stop_is_stopped() -> None:
+    core, desk = running("++++")
+    config = Configuration(1, "another cluster.toml", ("shop",))
+    record = replace(core.view.record, config=config, stamp=Stamp(core.view.record.stamp.ring, 9))
+    core.on_message("beta", Configure(core.view.view_id, config))
+    assert core.view.record.config == config
+    hear_own(core, desk)
+    # Nobody else has it on disk, and the group still runs.
+    assert desk.begun == [Stop("shop", 3)]
+    assert desk.taken_up is None
+    for index in (3, 2, 1, 0):
+        states = tuple("started" if i < index else "stopped" for i in range(4))
+        if index == 0:
+            core.on_drbd("shopdata", replace(PAIRED, role="Secondary"))
+        core.on_step_done(Stop("shop", index), None, states)
+        hear_own(core, desk)
+        assert desk.taken_up is None
+    core.on_message("beta", Persisted(record.stamp))
+    assert desk.taken_up == config
+    desk.sent.clear()
+    core.on_tick()
+    assert desk.sent == []
+
+
+def test_a_stop_that_fails_keeps_a_node_from_changing_over() -> None:
+    core, desk = running("++++")
+    config = Configuration(1, "another cluster.toml", ("shop",))
+    core.on_message("beta", Configure(core.view.view_id, config))
+    hear_own(core, desk)
+    core.on_message("beta", Persisted(Stamp(99)))
+    core.on_step_done(Stop("shop", 3), "it does not want to")
+    hear_own(core, desk)
+    assert desk.taken_up is None
+
+
+def test_a_node_that_runs_by_another_cluster_toml_begins_nothing() -> None:
+    core, desk = running("++--")
+    desk.begun.clear()
+    core.on_step_done(Start("shop", 2), None, ("started", "started", "started", "stopped"))
+    core.on_message("beta", Configure(core.view.view_id, Configuration(1, "another")))
+    hear_own(core, desk)
+    assert desk.begun == []
+    assert core.decision.placements["shop"].reason == (
+        "waiting for alpha and beta and witness to take up version 1 of cluster.toml"
+    )

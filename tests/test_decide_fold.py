@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
     Change,
+    Configure,
     Detach,
     Discard,
     Established,
@@ -27,7 +28,7 @@ from appliance.decide.messages import (
     SetStandby,
     Switchover,
 )
-from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.decide.view import ClusterView, Configuration, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.sim.cluster import lab_cluster
 
 CLUSTER = lab_cluster()
@@ -200,3 +201,12 @@ def test_what_is_on_record_as_newest_is_never_thrown_away() -> None:
     assert forced.record.discard == {}
     view = fold(view, "beta", report("beta"))
     assert view.record.discard == {}
+
+
+def test_of_two_configurations_at_once_the_first_is_in_force_and_none_is_skipped() -> None:
+    one, other = Configuration(1, "one"), Configuration(1, "another")
+    view = fold(agreed(), "alpha", Configure(VIEW, one))
+    assert view.record.config == one
+    assert fold(view, "beta", Configure(VIEW, other)) is view
+    assert fold(view, "beta", Configure(VIEW, Configuration(3, "too early"))) is view
+    assert one.name != other.name

@@ -29,6 +29,8 @@ COMMANDS = (
     "setup",
     "answers",
     "config",
+    "apply",
+    "rollback",
     "image",
     "lab",
     "demo",

@@ -34,6 +34,8 @@ def decide(view: ClusterView) -> Decision:
     if not view.quorate:
         alone = view.cluster.two_node and len(view.members) == 1 and view.reports[view.members[0]].quorate
         return _alone(view) if alone else _nothing(view.cluster, _no_quorum(view))
+    if any(report.config != view.record.config.name for report in view.reports.values()):
+        return _configuring(view)
     placements: dict[str, Placement] = {}
     for group in view.cluster.groups_in_order:
         placements[group.name] = place(view, group, {name: p.node for name, p in placements.items()})
@@ -76,6 +78,24 @@ def _alone(view: ClusterView) -> Decision:
     placements = {g.name: Placement(None, reason, hands_off=True, waits_for=other) for g in view.cluster.groups}
     found = {} if view.record.maintenance else shots(view, [other])
     return Decision(placements, {node: tuple(Fence(t) for t in targets) for node, targets in found.items()})
+
+
+def _configuring(view: ClusterView) -> Decision:
+    """Not all run by the same cluster.toml, so they would not decide alike: nothing is begun.
+
+    What must not run meanwhile is stopped by those that run by another version than the one to come.
+    """
+    config = view.record.config
+    late = [n for n in view.members if view.reports[n].config != config.name]
+    reason = f"waiting for {' and '.join(late)} to take up version {config.version} of cluster.toml"
+    steps: dict[str, list[Step]] = {name: [] for name in late}
+    for group in view.cluster.groups if not view.record.maintenance else ():
+        for node in late if group.name in config.stops else ():
+            share = view.reports[node].groups.get(group.name)
+            if share is not None and any(state != "stopped" for state in share.states):
+                steps[node].append(stop_step(group, share))
+    placements = {g.name: Placement(None, reason, hands_off=True) for g in view.cluster.groups}
+    return Decision(placements, {node: tuple(todo) for node, todo in steps.items()})
 
 
 def _no_quorum(view: ClusterView) -> str:

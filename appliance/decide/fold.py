@@ -12,7 +12,10 @@ from appliance.decide.eligible import obstacle, worn_out
 from appliance.decide.messages import (
     Beat,
     Change,
+    Check,
+    Checked,
     Cleanup,
+    Configure,
     Detach,
     Discard,
     Established,
@@ -59,7 +62,7 @@ def fold(view: ClusterView, sender: str, message: Message) -> ClusterView:
     if sender not in view.members:
         return view
     match message:
-        case Beat():
+        case Beat() | Check() | Checked():
             return view
         case Persisted(stamp):
             return replace(view, persisted={**view.persisted, sender: stamp})
@@ -97,6 +100,8 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
             return replace(record, wanted={**record.wanted, group: node})
         case Detach():
             return replace(record, detached=_with(record.detached, sender, True))
+        case Configure(config=config) if config.version == record.config.version + 1:
+            return replace(record, config=config)
         case Cleanup() | Farewell():
             return record  # heard by the nodes themselves
         case _:
@@ -180,6 +185,7 @@ def _canonical(record: Record) -> tuple[object, ...]:
         sorted(record.wanted.items()),
         sorted(record.forced.items()),
         sorted(record.discard.items()),
+        record.config.name,
     )
 
 

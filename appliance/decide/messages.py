@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What supervisors tell each other; CPG gives all members of a partition the same messages in one order.
 
-All but Beat, Report and Persisted change the record. They carry the membership they were sent in and
-are void in any other; whoever still wants the change asks again in the new one.
+All but Beat, Report, Persisted and the questions about a configuration change the record. They carry the
+membership they were sent in and are void in any other; whoever still wants the change asks again in the new one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.decide.view import Report, Stamp
+from appliance.decide.view import Configuration, Report, Stamp
 
 
 @dataclass(frozen=True)
@@ -147,6 +147,31 @@ class Cleanup:
     group: str
 
 
+@dataclass(frozen=True)
+class Configure:
+    """An operator wants ``config`` to be in force; the members have found nothing wrong with it."""
+
+    view_id: str
+    config: Configuration
+
+
+@dataclass(frozen=True)
+class Check:
+    """Asks every member, the sender included: could you run by ``text``? ``number`` tells questions apart."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The answer to Check ``number`` of ``asker``: what is wrong with it for the sender."""
+
+    asker: str
+    number: int
+    problems: tuple[str, ...]
+
+
 Change = (
     Established
     | Exclude
@@ -162,5 +187,6 @@ Change = (
     | Force
     | Discard
     | Cleanup
+    | Configure
 )
-Message = Beat | Reported | Persisted | Change
+Message = Beat | Reported | Persisted | Check | Checked | Change

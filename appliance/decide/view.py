@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -121,6 +122,30 @@ NEVER = Stamp()
 
 
 @dataclass(frozen=True)
+class Configuration:
+    """A version of cluster.toml. 0 is what each node's first boot wrote, and its text is nowhere but there.
+
+    ``stops``: groups that must not run while nodes change to this version, since it changes what they consist of.
+    ``at``: Unix time at which ``who`` applied it, and ``why``.
+    """
+
+    version: int = 0
+    text: str = ""
+    stops: tuple[str, ...] = ()
+    who: str = ""
+    why: str = ""
+    at: float = 0.0
+
+    @cached_property
+    def name(self) -> str:
+        """The same for nobody but the same: two nodes may once have called different texts by one number."""
+        return f"{self.version}:{zlib.crc32(repr(self).encode()):08x}"
+
+
+FIRST = Configuration()
+
+
+@dataclass(frozen=True)
 class Record:
     """What the cluster must not forget. Every node keeps a copy on disk; only a majority changes it.
 
@@ -131,7 +156,8 @@ class Record:
     a group that moves back by itself stays in force as long as it can.
     ``detached``: nodes whose supervisor was stopped on purpose while services ran on. ``forced``: per DRBD
     resource the node whose copy an operator declared the newest, until it is; ``discard``: the node whose
-    changes an operator gave up after a split brain, until both are connected.
+    changes an operator gave up after a split brain, until both are connected. ``config``: the version of
+    cluster.toml that is in force.
     """
 
     stamp: Stamp = NEVER
@@ -143,6 +169,7 @@ class Record:
     wanted: Mapping[str, str] = field(default_factory=dict)
     forced: Mapping[str, str] = field(default_factory=dict)
     discard: Mapping[str, str] = field(default_factory=dict)
+    config: Configuration = FIRST
 
 
 BLANK = Record()
@@ -160,8 +187,8 @@ class Report:
     off; ``unreached``: which of the addresses that it should reach do not answer it; ``warnings``: what people
     should know of the node. ``fit``: groups with a delay before they move back that could have run here for so
     long. ``took``: how many seconds its last start and stop of each resource took, by the verb
-    and the resource's id, and switching a node off ("fence NODE"); a dry run reckons with them. ``serial`` tells a
-    node's own reports apart.
+    and the resource's id, and switching a node off ("fence NODE"); a dry run reckons with them. ``config`` names
+    the configuration that it runs by. ``serial`` tells a node's own reports apart.
     """
 
     node: str
@@ -180,6 +207,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     fit: tuple[str, ...] = ()
     took: Mapping[str, float] = field(default_factory=dict)
+    config: str = FIRST.name
     serial: int = 0
 
 

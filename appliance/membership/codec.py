@@ -13,7 +13,7 @@ from cattrs.errors import BaseValidationError
 
 from appliance.config.model import Cluster
 from appliance.decide.messages import Message
-from appliance.decide.view import ClusterView, Record
+from appliance.decide.view import ClusterView, Configuration, Record
 from appliance.errors import PairkeepError
 
 _converter = Converter(prefer_attrib_converters=False)
@@ -49,6 +49,14 @@ def record_from_json(text: str) -> Record:
         return _converter.structure(json.loads(text), Record)
     except (ValueError, KeyError, TypeError, BaseValidationError) as error:
         raise CodecError(f"a record that cannot be read: {error}") from error
+
+
+def config_from_value(value: Any) -> Configuration:
+    """Raises CodecError."""
+    try:
+        return _converter.structure(value, Configuration)
+    except (ValueError, KeyError, TypeError, BaseValidationError) as error:
+        raise CodecError(f"a configuration that cannot be read: {error}") from error
 
 
 def view_to_value(view: ClusterView) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Stage:
     def _machine(self, node: str) -> None:
         view, machine = self.state.view, self.sim.machines[node]
         machine.boot_s = (BOOT_S, BOOT_S)
+        self.sim.sites[node].config = view.record.config
         resources = self.sim.sites[node].resources
         resources.took = self.state.took(node)
         if node in self.sim.devices and f"fence {node}" in resources.took:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from appliance.decide.messages import Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
-from appliance.decide.view import Record, State
+from appliance.decide.view import Configuration, Record, State
 from appliance.sim.machine import PowerCutError
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.world import Event
@@ -37,7 +37,7 @@ class Process:
         self.pid = pid
         self.ended = False
         self._ring = 0
-        self.core = Core(site.cluster, self.name, self.machine.boot_id, self.machine.record, self)
+        self.core = Core(site.cluster, self.name, self.machine.boot_id, self.machine.record, self, site.config)
 
     def start(self) -> None:
         """As service.py does it: look at everything, say ready, join. Who cannot look ends, to be started again."""
@@ -185,9 +185,13 @@ class Process:
     def answer(self, drbd: str, code: int) -> None:
         self.site.fence_answered(drbd, code)
 
+    def take_up(self, config: Configuration) -> None:
+        # Not from within Core: the loop ends once what is being handled has ended.
+        self.after(0.0, 0.01, partial(self.site.take_up, config))
+
     def tell(self, event: Event) -> None:
         self.site.story.tell(self.name, "[{}]", event.text)
 
     def finished(self) -> None:
-        # Not from within Core: the loop ends once what is being handled has ended.
+        # As above.
         self.after(0.0, 0.01, self.site.process_finished)

@@ -52,7 +52,6 @@ class Resources:
     def __init__(
         self, cluster: Cluster, machine: Machine, pairs: dict[str, Pair], mounted: Callable[[str, str], None]
     ) -> None:
-        self.cluster = cluster
         self.machine = machine
         self.pairs = pairs
         self.mounted = mounted
@@ -64,9 +63,14 @@ class Resources:
         self.switching_on: set[str] = set()
         self.devices: Mapping[str, Device] = {}
         self.changed: Action = lambda: None
-        self._parts = {g.name: _Parts(g) for g in cluster.groups}
+        self.configure(cluster)
         self._mine = {name: p.sides[machine.name] for name, p in pairs.items() if machine.name in p.sides}
         machine.on_halt.append(self._halt)
+
+    def configure(self, cluster: Cluster) -> None:
+        """What is up stays up, whether or not it is part of a group by ``cluster``."""
+        self.cluster = cluster
+        self._parts = {g.name: _Parts(g) for g in cluster.groups}
 
     def _halt(self) -> None:
         self.on.clear()

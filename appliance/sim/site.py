@@ -10,6 +10,7 @@ from itertools import count
 from typing import Literal
 
 from appliance.config.model import Cluster, Service
+from appliance.decide.view import Configuration
 from appliance.sim.clock import Story
 from appliance.sim.disks import Pair
 from appliance.sim.judge import Judge
@@ -32,7 +33,7 @@ class _Handler:
 
 
 class Site:
-    """One machine with all that runs on it."""
+    """One machine with all that runs on it. ``known``: clusters by the texts that describe them."""
 
     def __init__(
         self, cluster: Cluster, machine: Machine, pairs: dict[str, Pair], corosync: Corosync, judge: Judge
@@ -47,6 +48,8 @@ class Site:
         self.resources: Resources = Resources(cluster, machine, pairs, judge.mounted)
         self.resources.changed = self._changed
         self.process: Process | None = None
+        self.config: Configuration = machine.record.config
+        self.known: dict[str, Cluster] = {"": cluster}
         self.cut: Literal["before", "after"] | None = None
         self._handlers: dict[str, list[_Handler]] = {d.name: [] for d in cluster.drbd}
         self._pids = count(100)
@@ -54,6 +57,8 @@ class Site:
         machine.on_halt.append(self._halted)
 
     def _booted(self) -> None:
+        # As upkeep/versions.py: after a boot nothing runs that another version could still look after.
+        self._configure(self.machine.record.config)
         self.machine.soon(*COROSYNC_STARTS_S, self._start_corosync)
 
     def _start_corosync(self) -> None:
@@ -115,6 +120,18 @@ class Site:
         self.story.tell(self.machine.name, "supervisor cannot look at its resources, and ends")
         self._end()
         self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
+
+    def take_up(self, config: Configuration) -> None:
+        """The supervisor has ended in order to be started again by another configuration."""
+        self.story.tell(self.machine.name, "takes up version {} of cluster.toml", config.version)
+        self._end()
+        self._configure(config)
+        self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
+
+    def _configure(self, config: Configuration) -> None:
+        self.config = config
+        self.cluster = self.known.get(config.text, self.cluster)
+        self.resources.configure(self.cluster)
 
     def crash_corosync(self) -> None:
         """systemd starts it again; the supervisor runs on meanwhile."""

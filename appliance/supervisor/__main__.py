@@ -9,20 +9,19 @@ import signal
 import sys
 import threading
 import traceback
-from pathlib import Path
 
 import dbus
 from dbus.mainloop.glib import DBusGMainLoop
 from gi.repository import GLib
 
-from appliance.config.load import parse, read
+from appliance.config.load import parse
 from appliance.errors import PairkeepError
 from appliance.run import run
+from appliance.supervisor import store
 from appliance.supervisor.api import Api
 from appliance.supervisor.operations import SupervisorOperations
 from appliance.supervisor.service import SupervisorService
-
-CONFIG = Path("/etc/pairkeep/cluster.toml")
+from appliance.upkeep.versions import Versions
 
 
 def main() -> int:
@@ -31,8 +30,9 @@ def main() -> int:
     DBusGMainLoop(set_as_default=True)
     loop = GLib.MainLoop()
     try:
-        text = read(CONFIG)
-        service = SupervisorService(parse(text, str(CONFIG)), os.uname().nodename, loop)
+        me, record = os.uname().nodename, store.load()
+        config, text = Versions().start(record, me)
+        service = SupervisorService(parse(text), me, loop, record, config)
         api = Api(dbus.SystemBus(), SupervisorOperations(service, text))
         service.publish = api.EventHappened
         service.start()

@@ -35,6 +35,8 @@ class Operations(Protocol):
     def recover_force(self, drbd: str, node: str) -> None: ...
     def recover_split_brain(self, drbd: str, node: str) -> None: ...
     def recover_disk(self, drbd: str, done: Callable[[str], None]) -> None: ...
+    def preview(self, text: str) -> dict[str, Any]: ...
+    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Callable[[str], None]) -> None: ...
     def split_brain(self, drbd: str) -> None: ...
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None: ...
 
@@ -139,6 +141,24 @@ class Api(dbus.service.Object):
     def RecoverDisk(self, drbd: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Take up this node's disk again; answers when it is attached."""
         _later(partial(self._do.recover_disk, str(drbd)), done, failed)
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="s")
+    def Preview(self, text: str) -> str:
+        """What another cluster.toml would change."""
+        return json.dumps(_translated(lambda: self._do.preview(str(text))))
+
+    @dbus.service.method(INTERFACE, in_signature="sssb", out_signature="", async_callbacks=("done", "failed"))
+    def Apply(
+        self,
+        text: str,
+        who: str,
+        why: str,
+        unchecked: bool,
+        done: Callable[[], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Have another cluster.toml in force; answers when all nodes found it good and are told."""
+        _later(partial(self._do.apply, str(text), str(who), str(why), bool(unchecked)), done, failed)
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
     def SplitBrain(self, drbd: str) -> None:

@@ -13,6 +13,8 @@ from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
     Beat,
     Change,
+    Check,
+    Checked,
     Cleanup,
     Detach,
     Exclude,
@@ -24,7 +26,7 @@ from appliance.decide.messages import (
     Reported,
 )
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
-from appliance.decide.view import BLANK, ClusterView, DrbdReport, Record, Report, State
+from appliance.decide.view import BLANK, ClusterView, Configuration, DrbdReport, Record, Report, State
 from appliance.errors import InputError
 from appliance.supervisor.absences import Absences
 from appliance.supervisor.exclusions import Exclusions
@@ -43,8 +45,18 @@ QUORUM_UNKNOWN_S = 5.0
 class Core:
     """The supervisor of node ``me``. Every ``on_`` method is something that happened; none of them blocks."""
 
-    def __init__(self, cluster: Cluster, me: str, boot_id: str, record: Record, world: World) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        me: str,
+        boot_id: str,
+        record: Record,
+        world: World,
+        config: Configuration | None = None,
+    ) -> None:
+        """``config``: what ``cluster`` was made from; without it the one on record."""
         self.cluster = cluster
+        self.config = record.config if config is None else config
         self.me = me
         self.world = world
         self.view = ClusterView(cluster, record=record)
@@ -136,7 +148,9 @@ class Core:
             if sender == self.me and fresh and self.quorate and not self.local.stuck:
                 self.world.pet()
             return
-        counts = not isinstance(message, Persisted | Reported) and message.view_id == self.view.view_id
+        counts = (
+            not isinstance(message, Persisted | Reported | Check | Checked) and message.view_id == self.view.view_id
+        )
         before = self.view
         self.view = fold(self.view, sender, message)
         if self.view.adopted and self.view.record != self._on_disk:
@@ -295,6 +309,7 @@ class Core:
             warnings=tuple(sorted(self._warnings.values())),
             fit=self._fitness.fit(),
             took=dict(self.local.took),
+            config=self.config.name,
         )
 
     def _claimed(self) -> set[str]:
@@ -337,6 +352,18 @@ class Core:
             self._see_to_disks()
         if self.leaving or self.stopping:
             self._say_goodbye()
+        elif self._may_change_over():
+            self._ended = True
+            self.world.take_up(self.view.record.config)
+
+    def _may_change_over(self) -> bool:
+        """Another configuration is in force for good, and what it changes is stopped here."""
+        config = self.view.record.config
+        other = config.name != self.config.name and self.view.settled and self.view.quorate
+        return other and not self._running and not any(map(self._has, config.stops))
+
+    def _has(self, group: str) -> bool:
+        return any(g.name == group for g in self.cluster.groups) and self.local.is_active(group)
 
     def _go_on_stopping(self, news: Report) -> None:
         """Stop what comes next without waiting until all have heard that what came before is down.

@@ -14,6 +14,7 @@ from appliance.decide.messages import Cleanup, Discard, Fenced, Force, SetMainte
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
 from appliance.membership.codec import view_to_value
+from appliance.supervisor.applying import Applying
 from appliance.supervisor.core import Core
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.status import status, why
@@ -30,6 +31,7 @@ class SupervisorOperations:
         self._text = text
         self._core: Core = service.core
         self._verifier = Verifier(service)
+        self._applying = Applying(self._core, service.ballot, text)
 
     def status(self) -> dict[str, Any]:
         recent = list(self._service.events)[-EVENTS_IN_STATUS:]
@@ -165,6 +167,12 @@ class SupervisorOperations:
             return lambda: done(error)
 
         self._service.lanes.put(f"drbd:{drbd}", job)
+
+    def preview(self, text: str) -> dict[str, Any]:
+        return self._applying.preview(text)
+
+    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Callable[[str], None]) -> None:
+        self._applying.apply(text, who, why, unchecked, done)
 
     def verify(self, drbd: str) -> None:
         self._drbd(drbd)

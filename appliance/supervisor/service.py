@@ -19,9 +19,9 @@ from gi.repository import GLib
 from systemd import daemon
 
 from appliance.config.model import Cluster, Service
-from appliance.decide.messages import Message
+from appliance.decide.messages import Check, Checked, Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
-from appliance.decide.view import DISCONNECTED, DrbdReport, Record, State
+from appliance.decide.view import DISCONNECTED, Configuration, DrbdReport, Record, State
 from appliance.drivers import rtnetlink
 from appliance.drivers.drbd import EventStream
 from appliance.drivers.drbd_status import DrbdStatus
@@ -31,6 +31,7 @@ from appliance.drivers.watchdog import Watchdog
 from appliance.errors import PairkeepError
 from appliance.membership.codec import CodecError, decode, encode
 from appliance.supervisor import store
+from appliance.supervisor.ballot import Ballot
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
@@ -39,6 +40,7 @@ from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.links import Links
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
+from appliance.upkeep.versions import Versions
 
 log = logging.getLogger("pairkeep")
 
@@ -60,7 +62,10 @@ GOODBYE_S = 8
 class SupervisorService:
     """Implements `world.World` for real and feeds Core with what happens."""
 
-    def __init__(self, cluster: Cluster, me: str, loop: GLib.MainLoop) -> None:
+    def __init__(
+        self, cluster: Cluster, me: str, loop: GLib.MainLoop, record: Record, config: Configuration
+    ) -> None:
+        """``config``: what ``cluster`` was made from; ``record``: what this node has on disk."""
         self.cluster = cluster
         self.me = me
         self.loop = loop
@@ -82,8 +87,9 @@ class SupervisorService:
         self._unseen: set[str] = set()
         self._looks: dict[str, int] = {}
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        self.core = Core(cluster, me, boot_id, store.load(), self)
+        self.core = Core(cluster, me, boot_id, record, self, config)
         self._ring = Ring(cluster, self.core, self._received)
+        self.ballot = Ballot(self.core, self.lanes)
         self.fences = Fences(cluster, self.executor, self.lanes, self.core)
         self.health = Health(self._own, self.lanes, self.core, self._disk_hangs)
         self._links = Links(self._own, self.executor, self.lanes, self.core)
@@ -136,6 +142,12 @@ class SupervisorService:
         self.events.append(value)
         log.info("%s", event.text)
         self.publish(json.dumps(value))
+
+    def take_up(self, config: Configuration) -> None:
+        """systemd starts the next supervisor, which finds services and the watchdog as this one left them."""
+        self.tell(Event("config", f"version {config.version} of cluster.toml is taken up"))
+        Versions().put_in_force(config, self.me)
+        self.loop.quit()
 
     def finished(self) -> None:
         self.loop.quit()
@@ -229,6 +241,9 @@ class SupervisorService:
             message = decode(data)
         except CodecError as error:
             log.warning("from %s: %s", sender, error)
+            return
+        if isinstance(message, Check | Checked):
+            self.ballot.heard(sender, message)
             return
         self.core.on_message(sender, message)
 

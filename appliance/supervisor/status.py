@@ -29,6 +29,7 @@ def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> 
         "votes": {"present": len(view.members), "total": len(core.cluster.nodes)},
         "settled": view.settled,
         "maintenance": view.record.maintenance,
+        "config": view.record.config.version,
         "nodes": [_node(core, name.name) for name in core.cluster.nodes],
         "groups": [_group(core, group.name) for group in core.cluster.groups],
         "drbd": [
@@ -81,6 +82,7 @@ def _node(core: Core, name: str) -> Json:
         "fence_devices": [device.agent for device in core.cluster.node(name).fence],
         "warnings": list(report.warnings) if report else [],
         "boot_id": report.boot_id if report else None,
+        "up_to_date": report is not None and report.config == view.record.config.name,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from appliance.decide.messages import Message
 from appliance.decide.steps import Step
-from appliance.decide.view import Record
+from appliance.decide.view import Configuration, Record
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,9 @@ class World(Protocol):
 
     def answer(self, drbd: str, code: int) -> None:
         """Answer the kernel's fence-peer handler (codes: drbd.conf(5), and drbd_nl.c)."""
+
+    def take_up(self, config: Configuration) -> None:
+        """End, and be started again to run by ``config``. Services run on."""
 
     def tell(self, event: Event) -> None: ...
 

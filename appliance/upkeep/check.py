@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Whether this node could run by a cluster.toml: what only the machine itself can tell. Blocks; changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from appliance.config.load import ConfigError, parse
+from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
+from appliance.drivers.fence import FOLDER
+from appliance.run import run
+
+NET = Path("/sys/class/net")
+
+
+def problems(text: str, me: str) -> tuple[str, ...]:
+    """What is wrong with ``text`` for node ``me``; nothing when it could run by it."""
+    try:
+        cluster = parse(text)
+    except ConfigError as error:
+        return error.problems
+    if me not in [node.name for node in cluster.nodes]:
+        return (f"node: found no {me}, which is this node",)
+    return tuple(_problems(cluster, me))
+
+
+def _problems(cluster: Cluster, me: str) -> Iterator[str]:
+    for node in cluster.nodes:
+        for device in node.fence if node.name != me else ():
+            if not (FOLDER / device.agent).exists():
+                yield f"node.{node.name}.fence: there is no fence agent {device.agent}"
+            if device.password_file is not None and not Path(device.password_file).exists():
+                yield f"node.{node.name}.fence: {device.password_file} does not exist"
+    if cluster.node(me).votes_only:
+        return
+    for drbd in cluster.drbd:
+        yield from _disk(drbd)
+    for group in cluster.groups:
+        for resource in group.resources:
+            for problem in _resource(resource):
+                yield f"group.{group.name}: {problem}"
+
+
+def _disk(drbd: Drbd) -> Iterator[str]:
+    if not Path(drbd.disk).exists():
+        yield f"drbd.{drbd.name}.disk: {drbd.disk} does not exist"
+
+
+def _resource(resource: Resource) -> Iterator[str]:
+    match resource:
+        case Service(unit=unit):
+            state = run(["systemctl", "show", "--property=LoadState", "--value", "--", unit], timeout_s=20)
+            if state.stdout.strip() != "loaded":
+                yield f"there is no unit {unit} ({state.stdout.strip()})"
+        case Filesystem(type=kind, device=device):
+            if shutil.which(f"mkfs.{kind}", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
+                yield f"there is no mkfs.{kind} for {resource.id}"
+            if not device.startswith("drbd:") and not Path(device).exists():
+                yield f"{device} does not exist"
+        case Address(interface=str(interface)):
+            if not (NET / interface).exists():
+                yield f"there is no interface {interface} for {resource.id}"

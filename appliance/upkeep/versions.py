@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The versions of cluster.toml on this node, and which of them it runs by.
+
+Which one is in force is the record's to say. A running supervisor changes over when the record has another one
+for good: it puts that one in force here and ends, and the next supervisor starts by it. After a boot, when nothing
+runs that an older version would have to look after, the supervisor starts by the record's at once. Whatever power
+cut comes between two lines: either the next start begins here again, or the version was in force already.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.config.load import parse, read
+from appliance.decide.view import FIRST, Configuration, Record
+from appliance.errors import InputError
+from appliance.membership.codec import config_from_value
+from appliance.render import render_all, write
+from appliance.run import run
+
+FILE, ABOUT = "cluster.toml", "about.json"
+
+
+def _reload_units() -> None:
+    run(["systemctl", "daemon-reload"], timeout_s=90)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """``edited``: what people edit. ``folder`` keeps all versions; ``running`` lasts until the next boot."""
+
+    edited: Path = Path("/etc/pairkeep/cluster.toml")
+    folder: Path = Path("/var/lib/pairkeep/versions")
+    running: Path = Path("/run/pairkeep/config.json")
+    root: Path = Path("/")
+    reload_units: Callable[[], None] = _reload_units
+
+    def start(self, record: Record, me: str) -> tuple[Configuration, str]:
+        """What a supervisor that starts runs by: the configuration and its text. Raises PairkeepError."""
+        config = self._running()
+        if config is None:
+            config = record.config
+            if config.version:
+                self.put_in_force(config, me)
+            else:
+                self._say_running(config)
+        return config, self.text(config)
+
+    def put_in_force(self, config: Configuration, me: str) -> None:
+        """Let the next supervisor run by ``config``, and this node's programs find their files made from it."""
+        before = self.text(self._running() or FIRST)
+        self._keep(config)
+        wanted = render_all(parse(config.text), me)
+        changed = write(wanted, self.root)
+        gone = [path for path in render_all(parse(before), me) if path not in wanted]
+        for path in gone:
+            (self.root / path.relative_to("/")).unlink(missing_ok=True)
+        if any("systemd" in path.parts for path in (*changed, *gone)):
+            self.reload_units()
+        draft = self.edited.read_text() if self.edited.exists() else before
+        if draft not in (before, config.text):
+            # Somebody has begun to edit it here, and applied something else there.
+            self._write(self.edited.with_name(f"{self.edited.name}.unapplied"), draft)
+        self._write(self.edited, config.text)
+        self._say_running(config)
+
+    def text(self, config: Configuration) -> str:
+        """The cluster.toml of ``config``. What first boot wrote is kept before anyone has edited it."""
+        if config.version:
+            return config.text
+        first = self.folder / "0" / FILE
+        if not first.exists():
+            self._write(first, read(self.edited))
+        return read(first)
+
+    def text_of(self, version: int) -> str:
+        """Raises InputError when this node has never had it."""
+        path = self.folder / str(version) / FILE
+        if not path.exists():
+            had = ", ".join(str(v["version"]) for v in self.list()) or "none"
+            raise InputError(f"there is no version {version} on this node; there is {had}")
+        return read(path)
+
+    def list(self) -> list[dict[str, Any]]:
+        """All that this node has had, oldest first: version, who, why, at."""
+        return sorted(self._abouts(), key=lambda about: about["version"])
+
+    def _abouts(self) -> Iterator[dict[str, Any]]:
+        for path in self.folder.glob(f"*/{FILE}"):
+            about = path.with_name(ABOUT)
+            found = (
+                json.loads(about.read_text()) if about.exists() else {"who": "first boot", "why": "", "at": None}
+            )
+            yield {"version": int(path.parent.name), **found}
+
+    def _keep(self, config: Configuration) -> None:
+        home = self.folder / str(config.version)
+        about = {"who": config.who, "why": config.why, "at": config.at}
+        self._write(home / ABOUT, json.dumps(about))
+        self._write(home / FILE, config.text)
+
+    def _running(self) -> Configuration | None:
+        if not self.running.exists():
+            return None
+        return config_from_value(json.loads(self.running.read_text()))
+
+    def _say_running(self, config: Configuration) -> None:
+        self._write(self.running, json.dumps(asdict(config)))
+
+    @staticmethod
+    def _write(path: Path, text: str) -> None:
+        write({Path("/") / path.name: text}, path.parent)
