@@ -191,6 +191,17 @@ def test_times_are_those_that_this_cluster_has_measured() -> None:
     assert any(line.text == "has started service:mariadb.service (9.0 s)" for line in outcome.lines)
 
 
+def test_a_start_that_takes_long_is_waited_for() -> None:
+    state = live()
+    slow = {
+        name: replace(r, took={**TOOK, "start service:mariadb.service": 90.0})
+        for name, r in state.view.reports.items()
+    }
+    outcome = told("switchover shop", LiveState("alpha", replace(state.view, reports=slow)))
+    assert outcome.groups[0].node == "beta"
+    assert 90 < outcome.groups[0].away_s(outcome.seconds) < 95
+
+
 def test_a_dry_run_is_the_same_every_time() -> None:
     assert told("freeze alpha 20 s") == told("freeze alpha 20s")
 

@@ -131,11 +131,13 @@ class _Play:
         return True
 
     def _busy(self) -> bool:
-        """Something will end by itself: a boot, a resync, a pause."""
+        """Something will end by itself: a boot, a resync, a pause, a step that takes its time."""
         machines = self.sim.machines.values()
         booting = any(m.powered and not m.booted for m in machines)
         syncing = any(p.first.connection.startswith("Sync") for p in self.sim.pairs.values())
-        return booting or syncing or any(m.paused for m in machines)
+        cores = [s.process.core for s in self.sim.sites.values() if s.process is not None]
+        working = any(core.works_on(group.name) for core in cores for group in self.groups)
+        return booting or syncing or working or any(m.paused for m in machines)
 
     def _watch(self) -> None:
         self.narrator.listen()
