@@ -20,6 +20,7 @@ from appliance.supervisor.core import Core
 from appliance.supervisor.exclusions import PEER_FENCED, Exclusions
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.requests import Requests
+from appliance.supervisor.work import Work
 
 # Who is there, and who is surely down -----------------------------------------------------------------
 
@@ -63,7 +64,7 @@ def one_of_two_is_quorum(broken: Broken) -> None:
 @mutant("two-nodes")
 def believes_a_failed_fence(broken: Broken) -> None:
     """A node counts as switched off although its device failed."""
-    broken.edit(Core, "on_step_done", "self.local.paced(step, error)", "error = None")
+    broken.edit(Work, "_fenced", "self.local.paced(step, error)", "error = None")
 
 
 @mutant("two-nodes")

@@ -20,12 +20,11 @@ from appliance.decide.messages import (
     Exclude,
     Farewell,
     Fenced,
-    Formatted,
     Message,
     Persisted,
     Reported,
 )
-from appliance.decide.steps import Fence, Start, Step, Stop, lane
+from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, ClusterView, Configuration, DrbdReport, Record, Report, State
 from appliance.errors import InputError
 from appliance.supervisor.absences import Absences
@@ -33,6 +32,7 @@ from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.fitness import Fitness
 from appliance.supervisor.local import LocalState
 from appliance.supervisor.requests import Requests
+from appliance.supervisor.work import Work
 from appliance.supervisor.world import Event, World
 
 BEAT_S = 1.0
@@ -74,28 +74,27 @@ class Core:
         self._ready_at: float | None = None
         self._told: Report | None = None
         self._serial = 0
-        self._running: dict[str, Step] = {}
-        self._began: dict[str, float] = {}
         self.exclusions = Exclusions(cluster, me, self.local, world)
         self._requests = Requests(cluster, me, world)
         self._warnings: dict[str, str] = {}
         self._unreached: tuple[str, ...] = ()
         self.absences = Absences(cluster, me, world.now)
+        self._work = Work(cluster, me, world, self.local, self.absences, self._requests)
         self._fitness = Fitness(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
 
     @property
     def busy(self) -> bool:
         """A step is under way on this node, or a wish that was made here."""
-        return bool(self._running or self._requests.wishes)
+        return bool(self._work.running or self._requests.wishes)
 
     def starts(self, group: str) -> bool:
         """A start of one of ``group``'s resources is under way on this node."""
-        return isinstance(self._running.get(group), Start)
+        return isinstance(self._work.running.get(group), Start)
 
     def works_on(self, group: str) -> bool:
         """A step of ``group`` is under way on this node."""
-        return group in self._running
+        return group in self._work.running
 
     def recall(self, report: Report) -> None:
         """Know again what ``report`` of this node told, as a dry run does that begins where the cluster stands."""
@@ -164,7 +163,7 @@ class Core:
 
     def on_states(self, group: str, states: Sequence[State]) -> None:
         """The resources of ``group`` were looked at; void while a step of that group is under way."""
-        if group not in self._running:
+        if group not in self._work.running:
             for failure in self.local.observed(group, states, count=not self.view.record.maintenance):
                 self.world.tell(Event("failed", f"{failure} failed on {self.me}", {"resource": failure}))
             self._flush()
@@ -178,7 +177,7 @@ class Core:
         self.local.drbd_told(name)
         self._requests.drbd_changed(name, had, report, found=self._ready_at is None)
         for group in self.cluster.groups:
-            if name in group.drbd and group.name not in self._running:
+            if name in group.drbd and group.name not in self._work.running:
                 states = list(self.local.states(group.name))
                 index = group.resources.index(DrbdRole(name))
                 states[index] = "started" if report.role == "Primary" else "stopped"
@@ -187,43 +186,17 @@ class Core:
 
     def wants(self, step: Step) -> bool:
         """``step`` is what this node should do now."""
-        late = isinstance(step, Fence) and not self._may_shoot(step.node)
+        late = isinstance(step, Fence) and not self._work.may_shoot(step.node)
         return not late and step in self.decision.steps.get(self.me, ())
 
     def on_step_dropped(self, step: Step) -> None:
         """``step`` was not begun, as it was wanted no more."""
-        self._running.pop(lane(step), None)
+        self._work.dropped(step)
         self._flush()
 
     def on_step_done(self, step: Step, error: str | None, states: Sequence[State] | None = None) -> None:
         """``step`` has ended; ``states`` is what its group looks like now."""
-        self._running.pop(lane(step), None)
-        seconds = round(self.world.now() - self._began.get(lane(step), self.world.now()), 2)
-        if isinstance(step, Fence):
-            self.local.paced(step, error)
-            if error is None:
-                self.local.took[f"fence {step.node}"] = seconds
-                self._requests.wishes.append(Fenced("", step.node))
-            else:
-                self.absences.fence_failed(step.node, error)
-                text = f"{step.node} could not be switched off by {self.me}: {error}"
-                self.world.tell(Event("failed", text, {"node": step.node}))
-        elif isinstance(step, Start | Stop):
-            resource = self.cluster.group(step.group).resources[step.index].id
-            verb = "start" if isinstance(step, Start) else "stop"
-            self.local.after_step(step, error, states or self.local.states(step.group))
-            if error is not None:
-                text = f"{verb} of {resource} failed on {self.me}: {error}"
-                self.world.tell(Event("failed", text, {"group": step.group, "resource": resource}))
-            elif isinstance(step, Start) and step.may_format:
-                self._requests.wishes.append(Formatted("", resource))
-            else:
-                self.local.took[f"{verb} {resource}"] = seconds
-        else:
-            self.local.after_drbd_step(step, error)
-            if error is not None:
-                text = f"{type(step).__name__} of {lane(step)} failed on {self.me}: {error}"
-                self.world.tell(Event("failed", text, {"drbd": step.drbd}))
+        self._work.done(step, error, states)
         self._flush()
 
     def on_reached(self, unreached: Sequence[str]) -> None:
@@ -246,7 +219,7 @@ class Core:
         if self._ended:
             return
         self.world.multicast(Beat(self.world.now()))
-        if self._ready_at is not None and not self.local.active and not self._running:
+        if self._ready_at is not None and not self.local.active and not self._work.running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
         self.exclusions.tick()
@@ -342,7 +315,7 @@ class Core:
         elif self._is_heard():
             for step in self.decision.steps.get(self.me, ()):
                 if not isinstance(step, Start) or self.view.claims.get(step.group) == self.me:
-                    self._begin(step)
+                    self._work.begin(step)
         elif self.view.complete:
             self._go_on_stopping(news)
         if self.view.complete:
@@ -360,7 +333,7 @@ class Core:
         """Another configuration is in force for good, and what it changes is stopped here."""
         config = self.view.record.config
         other = config.name != self.config.name and self.view.settled and self.view.quorate
-        return other and not self._running and not any(map(self._has, config.stops))
+        return other and not self._work.running and not any(map(self._has, config.stops))
 
     def _has(self, group: str) -> bool:
         return any(g.name == group for g in self.cluster.groups) and self.local.is_active(group)
@@ -376,7 +349,7 @@ class Core:
         ahead = decide(replace(self.view, reports={**self.view.reports, self.me: news}))
         for step in ahead.steps.get(self.me, ()):
             if isinstance(step, Stop) and ahead.placements[step.group].node != self.me:
-                self._begin(step)
+                self._work.begin(step)
 
     def _is_heard(self) -> bool:
         """The view holds what this node said last; before that its steps would be those of the past."""
@@ -406,20 +379,7 @@ class Core:
             return
         if not self.quorate:
             for step in decide_without_quorum(self.cluster, self.local.group_reports()):
-                self._begin(step)
-
-    def _begin(self, step: Step) -> None:
-        if isinstance(step, Fence) and not self._may_shoot(step.node):
-            return
-        if lane(step) not in self._running and self.local.may_try(step):
-            self._running[lane(step)] = step
-            self._began[lane(step)] = self.world.now()
-            self.world.begin(step)
-
-    def _may_shoot(self, node: str) -> bool:
-        """Not before the other's turn is over, and not again while the others are yet to hear that it is off."""
-        first = self.absences.may_shoot(node, active=self.local.active)
-        return first and not self.absences.is_gone(node) and Fenced("", node) not in self._requests.wishes
+                self._work.begin(step)
 
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""
@@ -445,7 +405,7 @@ class Core:
 
     def _say_goodbye(self) -> None:
         """Leave so that nobody has to wait for, or may wrongly take over from, this node."""
-        if self._running:
+        if self._work.running:
             return
         active = self.local.active
         if not (self.view.adopted and self.view.quorate):
