@@ -17,10 +17,20 @@ def add(subparsers: Subparsers) -> None:
         ("planned", "outage of a killed service and of a planned switchover"),
         ("idle", "what the supervisor takes while nothing happens"),
         ("build", "how long an edit takes to an image"),
+        ("detection", "how soon a lost machine is noticed, by corosync's token"),
+        ("alarms", "how often a busy machine is taken for lost, by corosync's token"),
     ):
         one = command(names, name, summary)
         if name in ("failover", "planned"):
             one.add_argument("--runs", type=int, default=10, metavar="N", help="how often (10)")
+        if name in ("detection", "alarms"):
+            one.add_argument(
+                "--token", type=int, nargs="+", default=[1000, 400], metavar="MS", help="tokens (1000 and 400)"
+            )
+        if name == "detection":
+            one.add_argument("--runs", type=int, default=20, metavar="N", help="how often each (20)")
+        if name == "alarms":
+            one.add_argument("--minutes", type=float, default=30, metavar="M", help="how long each (30)")
         if name == "idle":
             one.add_argument("--seconds", type=float, default=60, metavar="S", help="how long (60)")
         add_json(one)
@@ -29,7 +39,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from appliance.build.progress import Progress
-    from appliance.lab import bench
+    from appliance.lab import bench, detection
 
     progress = Progress(sys.stderr)
     match args.bench:
@@ -39,6 +49,10 @@ def run(args: argparse.Namespace) -> int:
             figures = bench.planned(args.runs, progress)
         case "idle":
             figures = bench.idle(args.seconds, progress)
+        case "detection":
+            figures = detection.detection(args.token, args.runs, progress)
+        case "alarms":
+            figures = detection.alarms(args.token, args.minutes, progress)
         case _:
             figures = bench.build(progress)
     path = bench.save(args.bench, figures)

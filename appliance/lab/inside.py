@@ -13,7 +13,7 @@ from appliance.lab.machine import Machine
 MOUNT = "/srv/mysql"
 _FILLER = f"{MOUNT}/pairkeep-lab-filler"
 # Transient units of the lab in the guest.
-_HOG, _HOLDER = "pairkeep-lab-hog", "pairkeep-lab-holder"
+_HOG, _HOLDER, _BUSY = "pairkeep-lab-hog", "pairkeep-lab-holder", "pairkeep-lab-busy"
 _SYSTEMD_S = 60.0
 # What the hog leaves: enough for the guest agent, too little for anyone else who wants more.
 LEFT_MIB = 24
@@ -77,6 +77,11 @@ def hog_memory(machine: Machine) -> None:
 def release_memory(machine: Machine) -> None:
     """Undo ``hog_memory``."""
     _stop_unit(machine, _HOG)
+
+
+def hog_processor(machine: Machine) -> None:
+    """Let a loop take what the machine's processor has to give, until the machine is restarted."""
+    _start_unit(machine, _BUSY, ["sh", "-c", "while :; do :; done"])
 
 
 def hold_mount(machine: Machine) -> None:
