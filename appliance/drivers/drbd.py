@@ -92,8 +92,14 @@ class Drbd:
 
     def connect(self, *, discard: bool = False) -> None:
         """``discard``: what this side alone has changed since the two last met is thrown away (drbdadm(8))."""
-        if self.status().connection == "StandAlone":
+        if self.status().connection != "StandAlone":
+            return
+        try:
             self._run("drbdadm", "connect", *(["--discard-my-data"] if discard else []), self.config.name)
+        except DriverError:
+            # Somebody else may have been quicker: a repair and the decision to connect know nothing of each other.
+            if discard or self.status().connection == "StandAlone":
+                raise
 
     def force_up_to_date(self) -> None:
         """Declare this disk the newest. Only right when a person has said so.
