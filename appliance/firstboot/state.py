@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from appliance.files import replace_file
 from appliance.firstboot.fields import Values
 
 FOLDER = Path("/var/lib/pairkeep")
@@ -40,21 +40,3 @@ def load(path: Path = STATE) -> State:
 def save(state: State, path: Path = STATE) -> None:
     """Answers hold passwords, so only root may read them."""
     replace_file(path, json.dumps(asdict(state), indent=1).encode(), 0o600)
-
-
-def replace_file(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` whole, with ``mode`` from the first byte on; a power cut leaves the old or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as out:
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

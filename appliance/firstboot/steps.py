@@ -17,9 +17,9 @@ from pathlib import Path
 from appliance.config import model
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
+from appliance.files import replace_file
 from appliance.firstboot.answers import Answers
 from appliance.firstboot.network import LinkSettings, merge, network_file
-from appliance.firstboot.state import replace_file
 from appliance.render import render_all, write
 from appliance.run import run
 

@@ -31,7 +31,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,6 +40,7 @@ from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
 from appliance.errors import PairkeepError
+from appliance.files import replace_file, sync_folder
 from appliance.joining.messages import Bundle
 
 FOLDER = Path("/var/lib/pairkeep/joining")
@@ -150,31 +150,15 @@ def _load(path: Path, kind: type[_Record]) -> _Record | None:
 def _save(path: Path, record: Hosted | Staged) -> None:
     """What this has returned from survives a power cut; one in between leaves what was there before."""
     _make(path.parent)
-    fresh = path.with_suffix(".new")
-    fresh.unlink(missing_ok=True)
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as out:
-        json.dump(_converter.unstructure(record), out)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    _sync(path.parent)
+    replace_file(path, json.dumps(_converter.unstructure(record)).encode(), 0o600)
 
 
 def _drop(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-        _sync(path.parent)
+        sync_folder(path.parent)
 
 
 def _make(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

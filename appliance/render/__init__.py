@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
 
 from appliance.config.model import Cluster, IPAddress, Node, Service
+from appliance.files import replace_file
 from appliance.render.ports import corosync_port, service_ports
 
 
@@ -82,26 +82,10 @@ def write(files: Mapping[Path, str], root: Path) -> tuple[Path, ...]:
         place = root / path.relative_to("/")
         if place.is_file() and place.read_text() == text:
             continue
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fresh = place.with_name(f".{place.name}.new")
-        with fresh.open("w") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.chmod(0o644)
-        fresh.replace(place)
-        _sync(place.parent)
+        replace_file(place, text.encode())
         changed.append(path)
     return tuple(changed)
 
 
 def _text(template: str, **values: object) -> str:
     return _templates.get_template(f"{template}.j2").render(**values)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

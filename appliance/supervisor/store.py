@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from appliance.decide.view import BLANK, Record
 from appliance.errors import PairkeepError
+from appliance.files import replace_file
 from appliance.membership.codec import CodecError, record_from_json, record_to_json
 
 PATH = Path("/var/lib/pairkeep/record.json")
@@ -31,15 +31,4 @@ def load(path: Path = PATH) -> Record:
 
 def save(record: Record, path: Path = PATH) -> None:
     """Replace the file so that after a power cut either the old or the new one is there, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".new")
-    with fresh.open("w") as out:
-        out.write(record_to_json(record))
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_file(path, record_to_json(record).encode())
