@@ -11,7 +11,7 @@ RUNS ?= 10
 SEEDS ?= 5000
 JOBS ?= $(shell nproc)
 
-.PHONY: help setup wizard-screens check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-idle repeat clean faults
+.PHONY: help setup wizard-screens check unit sim mutants lint demo test vm-test image bench-failover bench-build bench-image bench-idle repeat clean faults
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -76,6 +76,9 @@ bench-failover: setup ## takeover time against a hand-written script, side by si
 
 bench-build: setup ## image builds: cold, and after an edit
 	$(PAIRKEEP) bench build
+
+bench-image: setup ## image builds against mkosi's and mmdebstrap's by hand: time and size
+	$(PAIRKEEP) bench image
 
 bench-idle: setup ## what the supervisor costs while nothing happens
 	$(PAIRKEEP) bench idle

@@ -19,6 +19,7 @@ def add(subparsers: Subparsers) -> None:
         ("build", "how long an edit takes to an image"),
         ("detection", "how soon a lost machine is noticed, by corosync's token"),
         ("alarms", "how often a busy machine is taken for lost, by corosync's token"),
+        ("image", "image builds against mkosi's and mmdebstrap's: time and size"),
     ):
         one = command(names, name, summary)
         if name in ("failover", "planned"):
@@ -31,6 +32,8 @@ def add(subparsers: Subparsers) -> None:
             one.add_argument("--runs", type=int, default=20, metavar="N", help="how often each (20)")
         if name == "alarms":
             one.add_argument("--minutes", type=float, default=30, metavar="M", help="how long each (30)")
+        if name == "image":
+            one.add_argument("--name", default="witness", metavar="NAME", help="which image (witness)")
         if name == "idle":
             one.add_argument("--seconds", type=float, default=60, metavar="S", help="how long (60)")
         add_json(one)
@@ -38,6 +41,8 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from appliance.build import bench as build_bench
+    from appliance.build import tools
     from appliance.build.progress import Progress
     from appliance.lab import bench, detection
 
@@ -53,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
             figures = detection.detection(args.token, args.runs, progress)
         case "alarms":
             figures = detection.alarms(args.token, args.minutes, progress)
+        case "image":
+            figures = build_bench.bench(args.name, tools.ensure(progress), progress)
         case _:
             figures = bench.build(progress)
     path = bench.save(args.bench, figures)
