@@ -127,6 +127,9 @@ def test_programs_of_a_tree_start_through_its_own_loader(tmp_path: Path) -> None
     assert programs.environment("python3.13") == {"PYTHONHOME": f"{tmp_path}/usr"}
     with pytest.raises(InputError, match="no program mcopy"):
         programs.argv("mcopy")
+    assert programs.path("usr/sbin/mke2fs") == tmp_path / "usr/sbin/mke2fs"
+    with pytest.raises(InputError, match="missing on this host: .*/boot.img"):
+        programs.path("usr/lib/grub/i386-pc/boot.img")
 
 
 def test_progress_prints_plain_lines_off_a_terminal() -> None:

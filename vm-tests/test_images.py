@@ -95,9 +95,11 @@ def files(folder: Path) -> list[Path]:
     ("name", "firmware", "hardware"),
     [
         ("database", "bios", "virtio"),
-        ("database", "uefi", "virtio"),
-        ("witness", "bios", "pc"),
-        ("witness", "secure", "virtio"),
+        ("database", "secure", "virtio"),
+        ("witness", "bios", "virtio"),
+        ("witness", "uefi", "virtio"),
+        # The generic kernel, with hardware that the cloud kernel knows nothing of.
+        ("witness-metal", "bios", "pc"),
     ],
 )
 def test_an_image_boots_by_itself(
@@ -112,5 +114,8 @@ def test_an_image_boots_by_itself(
         raw, folder, tools.tools(), chosen, firmware=firmware, hardware=hardware, size_mib=SIZE_MIB
     ) as machine:
         usable(machine, progress)
+        assert ("cloud" in machine.exec(["uname", "--kernel-release"])) == (name != "witness-metal")
+        if hardware == "pc":
+            assert "ID_NET_DRIVER=e1000\n" in machine.exec(["udevadm", "info", "--export-db"])
         if firmware == "secure":
             assert "Secure boot enabled" in machine.exec(["journalctl", "-k", "--grep", "Secure boot"])
