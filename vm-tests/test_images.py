@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.build import disk, folders, image, tools
+from appliance.build import compare, disk, folders, image, tools
 from appliance.build.progress import Progress
 from appliance.lab import disk_boot
 from appliance.lab.disk_boot import DiskMachine
@@ -78,6 +78,22 @@ def test_an_image_has_nothing_of_its_builder_and_lets_no_one_in(
     assert "nameserver" not in (root / "etc/resolv.conf").read_text()
     if name == "database":
         assert not list((root / "var/lib/mysql").iterdir()), "its tables are made where they are needed"
+
+
+def test_two_disks_are_the_same_and_a_difference_is_told_by_the_file_s_name(
+    place: Path, progress: Progress
+) -> None:
+    made = image.ensure("witness", progress)
+    one, other = place / "one.raw", place / "other.raw"
+    for raw in (one, other):
+        disk.make(made, tools.tools(), raw)
+    assert compare.disks(one, other, tools.tools()) is None
+    block = run([*tools.tools().argv("debugfs"), "-R", "blocks /usr/bin/pairkeep", made.root]).stdout.split()[0]
+    with other.open("r+b") as file:
+        file.seek(disk.layout(0)[-1].start * disk.MIB + int(block) * 4096 + 3)
+        file.write(b"?")
+    said = compare.disks(one, other, tools.tools())
+    assert said == f"partition root, byte {int(block) * 4096 + 3}: the content of /usr/bin/pairkeep"
 
 
 def unpacked(file_system: Path, folder: Path) -> Path:

@@ -102,7 +102,7 @@ def _mkosi(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) -> F
     tree.mkdir(parents=True)
     with progress.phase("a tree for mkosi"):
         _unpack(tree, _MKOSI)
-    packages = [package for package in wanted.packages if package not in _NOT_BY_MKOSI]
+    packages = [*(one for one in wanted.packages if one not in _NOT_BY_MKOSI), "systemd-boot", "systemd-boot-efi"]
     edited = work / "extra/etc/edited"
     edited.parent.mkdir(parents=True)
     for folder in ("cache", "out", "packages", "workspace"):
