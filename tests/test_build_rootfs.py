@@ -74,6 +74,29 @@ def test_what_is_newer_than_the_programs_gets_their_time(base: Path) -> None:
             assert getattr(member, key) == getattr(before[name], key)
 
 
+def test_extended_headers_tell_nothing_of_when_tar_ran(tmp_path: Path) -> None:
+    path = tmp_path / "base.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for name in ("a" * 150, "b"):
+            file = tarfile.TarInfo(name)
+            file.size, file.mtime = 3, 1600000000
+            file.pax_headers = {"SCHILY.xattr.security.capability": "x"}
+            archive.addfile(file, io.BytesIO(b"abc"))
+    content = bytearray(path.read_bytes())
+    assert content[156:157] == b"x"
+    before = bytes(content[136:148])
+    date(path, 1700000000)
+    after = path.read_bytes()
+    assert after[136:148] == b"%011o\0" % 1700000000 != before
+    with tarfile.open(path) as archive:
+        assert [
+            (member.name, member.mtime, member.pax_headers.get("SCHILY.xattr.security.capability"))
+            for member in archive
+        ] == [("a" * 150, 1600000000, "x"), ("b", 1600000000, "x")]
+    date(path, 1700000000)
+    assert path.read_bytes() == after
+
+
 def test_members_are_extracted_by_prefix(base: Path, tmp_path: Path) -> None:
     index_tar(base, {"etc/mo": tmp_path / "motd"})
     assert (tmp_path / "motd").read_bytes() == b"hello"

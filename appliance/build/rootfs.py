@@ -113,12 +113,19 @@ def date(path: Path, epoch: int) -> None:
     """Give every member of the tar file ``path`` that is newer than ``epoch`` that time, in place.
 
     Only a script at build time wrote those. Times are whole seconds in the members' own headers: that
-    is how mmdebstrap has tar write them.
+    is how mmdebstrap has tar write them. An extended header before a member bears the time at which tar
+    ran, and gets the same.
     """
+    late = set()
     with tarfile.open(path) as archive:
-        late = [member.offset_data - tarfile.BLOCKSIZE for member in archive if member.mtime > epoch]
+        for member in archive:
+            own = member.offset_data - tarfile.BLOCKSIZE
+            if member.mtime > epoch:
+                late.add(own)
+            if member.offset != own:
+                late.add(member.offset)
     with path.open("r+b") as file:
-        for at in late:
+        for at in sorted(late):
             file.seek(at)
             header = bytearray(file.read(tarfile.BLOCKSIZE))
             header[_MTIME] = b"%011o\0" % epoch
