@@ -20,7 +20,7 @@ from appliance.joining import Bundle, Candidate, Host, JoinError, forget, join, 
 from appliance.joining.__main__ import serve
 from appliance.joining.channel import Wire
 
-BUNDLE = Bundle('name = "shop"\n', bytes(range(256)), {"bmc.password": "s3cret"}, None)
+BUNDLE = Bundle("[node.alpha]\n[node.beta]\n[node.witness]\n", bytes(range(256)), {"bmc.password": "s3cret"}, None)
 # What `cluster.toml` stands for: this machine is a node now.
 DONE = "cluster.toml"
 POWER_CUT = 137

@@ -25,7 +25,8 @@ ALPHA = Candidate("alpha", "worker", "1.2.3", time.time(), ("10.9.1.11/24",), "/
 FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "lanplus": True, "plug": 2}
 BETA = replace(ALPHA, name="beta", links=("10.9.1.12/24", "fd00:9::12/64"), fence=FENCE, version="1.2.9")
 WITNESS = replace(ALPHA, name="witness", role="witness", disk=None, disk_bytes=None)
-BUNDLE = Bundle('name = "shop"\n', bytes(range(256)), {"bmc.password": "s3cret"}, {"name": "shop", "user": "x"})
+TOML = "[node.alpha]\n[node.beta]\n"
+BUNDLE = Bundle(TOML, bytes(range(256)), {"bmc.password": "s3cret"}, {"name": "shop", "user": "x"})
 WRONG = "2222-2222"
 
 
@@ -363,6 +364,49 @@ def test_when_one_cannot_stage_it_nobody_keeps_it_and_it_can_be_tried_again(
     assert records.load_hosted(screen.folder) is None
     creator.finish(BUNDLE)
     assert beta.joined() == witness.joined() == BUNDLE
+
+
+def test_one_that_hangs_is_not_waited_for_and_learns_afterwards_that_nothing_came_of_it(
+    create: Callable[..., Creator], beta: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "STAGE_S", 0.3)
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    awake, save = threading.Event(), records.save_staged
+
+    def slowly(folder: Path, record: records.Staged) -> None:
+        awake.wait(20)
+        save(folder, record)
+
+    monkeypatch.setattr(records, "save_staged", slowly)
+    with pytest.raises(JoinError, match="beta has not got the configuration: it did not answer in time"):
+        creator.finish(BUNDLE)
+    assert screen.heard("left") == "beta"
+    awake.set()
+    # It has staged the bundle by now, cannot say so, and asks.
+    assert beta.refusal() == "alpha did not form the cluster; this machine keeps nothing of it"
+    assert "alpha" in beta.heard("in doubt")
+    assert records.load_staged(beta.folder) is None
+    # The host hears that it was understood a moment later.
+    deadline = time.monotonic() + 10
+    while records.load_hosted(screen.folder) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_one_that_left_a_moment_ago_is_missed_before_anything_is_sent(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    with pytest.raises(JoinError, match="witness has not joined, or left"):
+        creator.finish(replace(BUNDLE, cluster_toml=TOML + "[node.witness]\n"))
+    with pytest.raises(JoinError, match="names no nodes"):
+        creator.finish(replace(BUNDLE, cluster_toml="x"))
+    creator.finish(BUNDLE)
+    assert beta.joined() == BUNDLE
 
 
 def test_what_is_kept_is_for_root_only_and_goes(create: Callable[..., Creator], beta: Machine) -> None:

@@ -22,7 +22,7 @@ from appliance.joining.answering import answer
 from appliance.joining.channel import Channel, Hello, Lost, Wire
 from appliance.joining.checks import reason_against
 from appliance.joining.code import new_code
-from appliance.joining.messages import Bundle, Candidate, JoinError, candidate_from, to_json
+from appliance.joining.messages import Bundle, Candidate, JoinError, candidate_from, node_names, to_json
 
 TRIES = 3
 # Unauthenticated connections at once.
@@ -36,6 +36,10 @@ POLL_S = 0.25
 OnEvent = Callable[[str, str], None]
 
 
+class _Failed(Lost):
+    """It is there, but cannot do what it was asked for."""
+
+
 @dataclass
 class _Member:
     candidate: Candidate
@@ -44,12 +48,12 @@ class _Member:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, kind: str, expected: str, within_s: float, **values: Any) -> None:
-        """Raises Lost; its text is what the other machine said, where it said something else."""
+        """Raises Lost."""
         with self.lock:
             self.channel.send(kind, **values)
             said = self.channel.receive(within_s)
         if said["kind"] != expected:
-            raise Lost(str(said.get("reason", "it said something unexpected")))
+            raise _Failed(str(said.get("reason", "it said something unexpected")))
 
 
 class Host:
@@ -69,13 +73,11 @@ class Host:
         folder: Path = records.FOLDER,
     ) -> None:
         earlier = records.load_hosted(folder)
-        if earlier is not None and earlier.decision == "commit":
-            raise JoinError(
-                "this machine has formed a cluster already, and its members are not all set up",
-                hint="to form another one first delete what there is: pairkeep setup says how",
-            )
-        # Members of an attempt that was given up may still ask how it ended.
-        self._ended = dict(earlier.members) if earlier else {}
+        if earlier is not None and earlier.decision == "commit" and earlier.bundle is not None:
+            raise JoinError("this machine has formed a cluster already, and is not set up for it yet")
+        # Members of an attempt that was given up may still ask how it ended. Those of a cluster that was formed
+        # and that a person has dropped here are told nothing: neither answer would be right for them.
+        self._ended = dict(earlier.members) if earlier and earlier.decision != "commit" else {}
         self.port = port
         self._own = own
         self._admit = admit
@@ -132,11 +134,17 @@ class Host:
     def finish(self, bundle: Bundle) -> None:
         """All that have joined get ``bundle`` and have staged it, or JoinError and nobody keeps it.
 
+        They have to be the nodes of its cluster.toml: one of them may have left a moment ago.
         After an error those that still answer remain joined, and it can be tried again. One that vanishes after
         all have staged is told when it asks, also by pairkeep-join.service after this program has ended.
         """
         with self._lock:
             members = tuple(self._members)
+            here = {self._own.name, *(member.candidate.name for member in members)}
+            if absent := sorted(node_names(bundle) - here):
+                raise JoinError(
+                    f"{' and '.join(absent)} {'have' if len(absent) > 1 else 'has'} not joined, or left"
+                )
             self._deciding = True
         try:
             self._decide(members, bundle)
@@ -324,6 +332,8 @@ class Host:
             try:
                 member.ask("bundle", "staged", STAGE_S, attempt=attempt.attempt, bundle=to_json(bundle))
             except Lost as error:
+                if not isinstance(error, _Failed):
+                    self._drop(member)
                 reason = f"{member.candidate.name} has not got the configuration: {error}"
                 self._give_up(members, attempt, reason)
                 raise JoinError(f"{reason}; no machine keeps it") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -47,6 +48,14 @@ class Bundle:
     cluster_key: bytes
     secrets: Mapping[str, str]
     database: Mapping[str, str] | None
+
+
+def node_names(bundle: Bundle) -> set[str]:
+    """Who its cluster.toml is for. Raises JoinError when that is no cluster.toml."""
+    try:
+        return set(tomllib.loads(bundle.cluster_toml)["node"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise JoinError(f"the configuration that was to be handed out names no nodes: {error}") from error
 
 
 _converter = make_converter(forbid_extra_keys=True)

@@ -81,11 +81,9 @@ def load_hosted(folder: Path) -> Hosted | None:
 
 
 def save_hosted(folder: Path, record: Hosted) -> None:
-    _save(folder / HOSTED, record)
-
-
-def drop_hosted(folder: Path) -> None:
-    _drop(folder / HOSTED)
+    """With the lock, so that nobody who has read the former record writes that back."""
+    with _locked(folder):
+        _save(folder / HOSTED, record)
 
 
 def load_staged(folder: Path) -> Staged | None:
@@ -102,32 +100,32 @@ def drop_staged(folder: Path) -> None:
 
 def settle_member(folder: Path, session: str) -> None:
     """``session`` knows how its attempt ended and asks no more; with the last one the record goes."""
-    with locked(folder):
+    with _locked(folder):
         record = load_hosted(folder)
         if record is None:
             return
         members = {id_: key for id_, key in record.members.items() if id_ != session}
         if members or (record.decision == "commit" and record.bundle is not None):
-            save_hosted(folder, replace(record, members=members))
+            _save(folder / HOSTED, replace(record, members=members))
         else:
-            drop_hosted(folder)
+            _drop(folder / HOSTED)
 
 
 def settle_host(folder: Path) -> None:
     """The host's own cluster.toml is written: it needs the bundle no more."""
-    with locked(folder):
+    with _locked(folder):
         record = load_hosted(folder)
         if record is None:
             return
         if record.members:
-            save_hosted(folder, replace(record, bundle=None))
+            _save(folder / HOSTED, replace(record, bundle=None))
         else:
-            drop_hosted(folder)
+            _drop(folder / HOSTED)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """The wizard and pairkeep-join.service may both change the host's record."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Threads of the wizard, and pairkeep-join.service, may change the host's record at one time."""
     _make(folder)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
