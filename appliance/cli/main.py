@@ -31,6 +31,8 @@ COMMANDS = (
     "config",
     "apply",
     "rollback",
+    "backup",
+    "report",
     "image",
     "lab",
     "demo",

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep backup FILE` and `pairkeep restore FILE`: a node's configuration, keys included."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.cli.confirm import add_yes, confirm
+from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.errors import InputError
+
+if TYPE_CHECKING:
+    from appliance.upkeep.keep import Backup
+
+
+def add(subparsers: Subparsers) -> None:
+    backup = command(subparsers, "backup", "write this node's configuration, keys included, into a file")
+    backup.set_defaults(run=run_backup)
+    restore = command(subparsers, "restore", "make this machine the node again that a backup was taken of")
+    add_yes(restore)
+    restore.set_defaults(run=run_restore)
+    for parser in (backup, restore):
+        parser.add_argument("file", metavar="FILE", type=Path)
+        add_json(parser)
+
+
+def run_backup(args: argparse.Namespace) -> int:
+    from appliance.upkeep.keep import pack, write_private
+
+    _only_root()
+    node = os.uname().nodename
+    write_private(args.file, pack(node, time.time()))
+    if args.json:
+        print_json({"file": str(args.file), "node": node})
+    else:
+        print(f"{args.file}: the configuration of {node}. The cluster's key and all passwords are in it:")
+        print("whoever has it can join the cluster. Only root can read it; keep it so. Data are not in it.")
+    return 0
+
+
+def run_restore(args: argparse.Namespace) -> int:
+    from appliance.run import run
+    from appliance.upkeep.keep import put_back, unpack
+
+    _only_root()
+    try:
+        backup = unpack(args.file.read_bytes(), str(args.file))
+    except OSError as error:
+        raise InputError(f"{args.file}: {error.strerror}") from error
+    if run(["systemctl", "is-active", "--quiet", "pairkeep.service"], check=False).returncode == 0:
+        raise InputError(
+            "this machine is a node at work: its supervisor runs",
+            hint=f"pairkeep standby {os.uname().nodename}, then systemctl stop pairkeep",
+        )
+    blank = _blank_disks(backup)
+    disks = f" DRBD's metadata is made anew on {' and '.join(blank)}." if blank else ""
+    confirm(args, f"This machine becomes {backup.node} of cluster {backup.cluster.name}.{disks}", backup.node)
+    put_back(backup, lambda: _make_metadata(backup, blank))
+    if args.json:
+        print_json({"node": backup.node, "files": sorted(backup.files), "metadata": blank})
+    else:
+        print(f"restored {backup.node}; now restart the machine: systemctl reboot")
+    return 0
+
+
+def _blank_disks(backup: Backup) -> list[str]:
+    """Those on which DRBD has to be set up anew. Raises InputError for one that is missing."""
+    from appliance.drivers.drbd import Drbd
+
+    blank: list[str] = []
+    if backup.cluster.node(backup.node).votes_only:
+        return blank
+    for config in backup.cluster.drbd:
+        if not Path(config.disk).exists():
+            raise InputError(f"drbd.{config.name}.disk: {config.disk} does not exist on this machine")
+        drbd = Drbd(config)
+        if drbd.is_blank_disk():
+            blank.append(config.name)
+    return blank
+
+
+def _make_metadata(backup: Backup, names: list[str]) -> None:
+    from appliance.drivers.drbd import Drbd
+
+    for name in names:
+        Drbd(backup.cluster.drbd_named(name)).create_md()
+
+
+def _only_root() -> None:
+    if os.geteuid() != 0:
+        raise InputError("only root can read and write a node's keys", hint="sudo")

@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A node's configuration comes back as it was; a report has no secret in it, wherever one was planted."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import stat
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import InputError
+from appliance.lab.pair import CLUSTER_TOML
+from appliance.upkeep.collect import HIDDEN, archive, collect, scrub
+from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack, write_private
+
+BMC = "Tr0ub4dor&3"
+SQL = "correct-horse-battery"
+KEY = bytes(range(200, 256)) * 3
+HASH = "$y$j9T$abcdefghij$0123456789ABCDEF"
+OLD = "an-old-password-that-no-file-has"
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Path:
+    """The root of a node, with secrets where they are on a real one."""
+    files = {
+        "etc/hostname": ("alpha\n", 0o644),
+        "etc/hosts": ("127.0.0.1 localhost\n", 0o644),
+        "etc/pairkeep/cluster.toml": (CLUSTER_TOML, 0o644),
+        "etc/pairkeep/bmc.password": (f"{BMC}\n", 0o600),
+        "etc/pairkeep/database.sql": (f"CREATE USER 'shop'@'%' IDENTIFIED BY '{SQL}';\n", 0o600),
+        "etc/corosync/corosync.conf": ("totem {\n}\n", 0o644),
+        "etc/systemd/network/10-pairkeep-link1.network": ("[Match]\nName=ens3\n", 0o644),
+        "etc/systemd/system/mariadb.service.d/50-pairkeep.conf": ("[Service]\nRestart=no\n", 0o644),
+        "etc/systemd/system/mariadb.service.d/99-own.conf": ("[Service]\n", 0o644),
+        "etc/drbd.d/shopdata.res": ("resource shopdata {\n}\n", 0o644),
+        "etc/shadow": (f"root:{HASH}:20000:0:99999:7:::\ndaemon:*:20000::::::\n", 0o640),
+        "var/lib/pairkeep/versions/0/cluster.toml": (CLUSTER_TOML, 0o644),
+        "var/lib/pairkeep/record.json": ("{}", 0o644),
+    }
+    for name, (text, mode) in files.items():
+        write_private(tmp_path / name, text.encode(), mode)
+    write_private(tmp_path / "etc/corosync/authkey", KEY, 0o400)
+    return tmp_path
+
+
+# Backup -----------------------------------------------------------------------------------------------
+
+
+def test_a_node_comes_back_as_it_was(node: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    assert backup.node == "alpha"
+    blank = tmp_path_factory.mktemp("blank")
+    put_back(backup, lambda: None, blank)
+    restored = {str(p.relative_to(blank)) for p in blank.rglob("*") if p.is_file()}
+    had = {str(p.relative_to(node)) for p in node.rglob("*") if p.is_file()}
+    assert had - restored == {
+        "etc/shadow",
+        "etc/systemd/system/mariadb.service.d/99-own.conf",
+        "var/lib/pairkeep/record.json",
+    }
+    assert restored <= had
+    for name in restored:
+        assert (blank / name).read_bytes() == (node / name).read_bytes()
+        assert (blank / name).stat().st_mode == (node / name).stat().st_mode
+
+
+def test_what_makes_it_a_node_comes_last_so_that_power_may_go_at_any_moment(node: Path, tmp_path: Path) -> None:
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    root = tmp_path / "other"
+
+    def cut() -> None:
+        assert (root / "etc/corosync/authkey").exists()
+        assert not (root / COMMIT).exists()
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        put_back(backup, cut, root)
+    assert not (root / COMMIT).exists()
+    put_back(backup, lambda: None, root)
+    assert (root / COMMIT).read_text() == CLUSTER_TOML
+
+
+def test_only_root_can_read_a_backup(node: Path, tmp_path: Path) -> None:
+    file = tmp_path / "backup.tar.gz"
+    file.write_text("was there before, for all to read")
+    file.chmod(0o644)
+    write_private(file, pack("alpha", 1.0, node))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_machine_that_is_no_node_has_nothing_to_back_up(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no node of a cluster"):
+        pack("alpha", 1.0, tmp_path)
+
+
+def _packed(**files: str) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text.encode())
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return out.getvalue()
+
+
+ABOUT = json.dumps({"format": 1, "node": "alpha"})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "found no backup of a node"),
+        (b"not a tar at all", "found no backup of a node"),
+        (_packed(**{"etc/hostname": "alpha"}), "found no backup of a node"),
+        (_packed(**{"backup.json": "[]"}), "found no backup of a node"),
+        (_packed(**{"backup.json": '{"format": 9, "node": "alpha"}'}), "found format 9, expected 1"),
+        (_packed(**{"backup.json": ABOUT}), "found no etc/pairkeep/cluster.toml in it"),
+        (_packed(**{"backup.json": ABOUT, "etc/../../evil": "x"}), "which belongs in no backup"),
+        (_packed(**{"backup.json": ABOUT, "/etc/hostname": "x"}), "which belongs in no backup"),
+        (_packed(**{"backup.json": ABOUT, "etc/shadow": "x"}), "'etc/shadow', which belongs in no backup"),
+        (_packed(**{"backup.json": ABOUT, COMMIT: "[cluster]"}), "etc/pairkeep/cluster.toml of a.tar.gz"),
+        (
+            _packed(**{"backup.json": '{"format": 1, "node": "gamma"}', COMMIT: CLUSTER_TOML}),
+            "found node 'gamma', expected one of its cluster.toml",
+        ),
+    ],
+)
+def test_what_is_no_backup_is_refused(data: bytes, message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        unpack(data, "a.tar.gz")
+    assert message in str(refused.value)
+
+
+def test_a_link_in_a_backup_is_refused() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        link = tarfile.TarInfo("etc/hostname")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/shadow"
+        tar.addfile(link)
+    with pytest.raises(InputError, match="no plain file"):
+        unpack(out.getvalue(), "a.tar.gz")
+
+
+def test_a_backup_is_a_value(node: Path) -> None:
+    assert isinstance(unpack(pack("alpha", 1.0, node), "a"), Backup)
+
+
+# Report -----------------------------------------------------------------------------------------------
+
+LEAKS: dict[str, Callable[[], str]] = {
+    "a program that prints its password": lambda: f"fence_ipmilan: login with {BMC} failed",
+    "SQL in a log": lambda: f"CREATE USER x IDENTIFIED BY '{SQL}'",
+    "SQL with a password that is in no file": lambda: f"ALTER USER x IDENTIFIED BY '{OLD}'",
+    "an option": lambda: f'password = "{OLD}"',
+    "an option without quotes": lambda: f"snmp_priv_passwd={OLD}",
+    "JSON": lambda: json.dumps({"password": OLD}),
+    "the key as hexadecimal": KEY.hex,
+    "the key in base64": lambda: base64.b64encode(KEY).decode(),
+    "a hash": lambda: f"root:{HASH}:20000",
+    "a private key": lambda: f"-----BEGIN OPENSSH PRIVATE KEY-----\n{OLD}\n-----END OPENSSH PRIVATE KEY-----",
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
+def test_no_planted_secret_is_in_a_report(node: Path, leak: Callable[[], str]) -> None:
+    found = collect(node, lambda argv: f"{' '.join(argv)}: before {leak()} after\n")
+    packed = archive(found, "report", 1.0)
+    with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
+        texts = {m.name: (tar.extractfile(m) or io.BytesIO()).read().decode() for m in tar.getmembers()}
+    for name, text in texts.items():
+        for secret in (BMC, SQL, OLD, HASH, KEY.hex(), base64.b64encode(KEY).decode()):
+            assert secret not in text, name
+    journal = texts["report/journal.txt"]
+    assert HIDDEN in journal
+    assert "before" in journal
+    assert "after" in journal
+    assert texts["report/files/etc/pairkeep/cluster.toml"] == CLUSTER_TOML
+    assert not [name for name in texts if "password" in name or "authkey" in name or "shadow" in name]
+
+
+def test_what_is_no_secret_stays() -> None:
+    text = "daemon started; password_file is missing\n    token: 1000\n"
+    assert scrub(text, []) == text
+
+
+def test_a_question_without_an_answer_is_told_in_its_place() -> None:
+    from appliance.upkeep.collect import ask
+
+    assert "is not installed" in ask(["no-such-program-anywhere"])
