@@ -120,7 +120,7 @@ SECOND = Configuration(1, NEW_TEXT, (), "root@alpha", "a test", 1.0)
 
 def _below(root: Path) -> Versions:
     places = root / "etc/cluster.toml", root / "versions", root / "run/config.json"
-    return Versions(*places, root, reload_units=(root / "reloaded").touch)
+    return Versions(*places, root, reload=(root / "reloaded").touch)
 
 
 @pytest.fixture

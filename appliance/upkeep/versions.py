@@ -25,8 +25,10 @@ from appliance.run import run
 FILE, ABOUT = "cluster.toml", "about.json"
 
 
-def _reload_units() -> None:
+def _reload() -> None:
+    """What reads the files that are made from cluster.toml, and is not restarted for it."""
     run(["systemctl", "daemon-reload"], timeout_s=90)
+    run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Versions:
     folder: Path = Path("/var/lib/pairkeep/versions")
     running: Path = Path("/run/pairkeep/config.json")
     root: Path = Path("/")
-    reload_units: Callable[[], None] = _reload_units
+    reload: Callable[[], None] = _reload
 
     def start(self, record: Record, me: str) -> tuple[Configuration, str]:
         """What a supervisor that starts runs by: the configuration and its text. Raises PairkeepError."""
@@ -55,12 +57,11 @@ class Versions:
         before = self.text(self._running() or FIRST)
         self._keep(config)
         wanted = render_all(parse(config.text), me)
-        changed = write(wanted, self.root)
-        gone = [path for path in render_all(parse(before), me) if path not in wanted]
-        for path in gone:
-            (self.root / path.relative_to("/")).unlink(missing_ok=True)
-        if any("systemd" in path.parts for path in (*changed, *gone)):
-            self.reload_units()
+        write(wanted, self.root)
+        for path in render_all(parse(before), me):
+            if path not in wanted:
+                (self.root / path.relative_to("/")).unlink(missing_ok=True)
+        self.reload()
         draft = self.edited.read_text() if self.edited.exists() else before
         if draft not in (before, config.text):
             # Somebody has begun to edit it here, and applied something else there.
