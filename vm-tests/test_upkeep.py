@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
 from appliance.lab.machine import Machine
-from appliance.lab.pair import CLUSTER_TOML
+from appliance.lab.pair import CLUSTER_TOML, PASSWORD
 from appliance.lab.trial import Trial
 from appliance.lab.writer import longest_outage
 
@@ -149,7 +148,8 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     other.exec(["pairkeep", "backup", "/root/beta.tar.gz"])
     assert other.exec(["stat", "-c", "%a", "/root/beta.tar.gz"]).stdout.strip() == "600"
     other.exec(["pairkeep", "report", "/root/report.tar.gz"], timeout_s=180)
-    hunt = 'tar -xzOf /root/report.tar.gz | grep -c -F -e pairkeep-lab -e "$(xxd -p -c 999 /etc/corosync/authkey)"'
+    key = "$(od -An -v -tx1 /etc/corosync/authkey | tr -d ' \\n')"
+    hunt = f'tar -xzOf /root/report.tar.gz | grep -c -F -e {PASSWORD} -e "{key}"'
     assert other.exec(["sh", "-c", hunt], check=False).stdout.strip() == "0"
     refused = other.exec(["pairkeep", "restore", "--yes", "/root/beta.tar.gz"], check=False)
     assert refused.returncode == 2
@@ -183,8 +183,7 @@ def _apply_anyway(machine: Machine, text: str) -> subprocess.CompletedProcess[st
 
 
 def _write(machine: Machine, path: str, text: str) -> None:
-    encoded = base64.b64encode(text.encode()).decode()
-    machine.exec(["sh", "-c", f"echo {encoded} | base64 -d > {path}"])
+    machine.exec(["tee", path], stdin=text)
 
 
 def _main_pid(machine: Machine, unit: str) -> str:
