@@ -169,6 +169,51 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     survives()
 
 
+def test_packages_are_upgraded_one_node_after_the_other(pair: Trial, survives: Check) -> None:
+    active, standby = pair.begin(20)
+    for machine in (active, standby):
+        machine.exec(["sh", "-c", REPOSITORY], timeout_s=60)
+    wrong = active.exec(["pairkeep", "upgrade", "--yes"], check=False, timeout_s=60)
+    assert wrong.returncode == 2
+    assert f"shop runs here: begin with {standby.name}" in wrong.stderr
+    done = standby.exec(["pairkeep", "upgrade", "--yes"], timeout_s=300).stdout
+    assert "  probe 1 -> 2" in done
+    assert f"{standby.name} is upgraded and takes part again" in done
+    # Nothing may be wrong while a node is out.
+    standby.unplug(2)
+    pair.wait("the copy is known to be out of date", lambda s: s["drbd"][0]["current"] == [active.name])
+    refused = active.exec(["pairkeep", "upgrade", "--hand-over", "--yes"], check=False, timeout_s=60)
+    assert refused.returncode == 2
+    assert f"the copy of shopdata on {standby.name}" in refused.stderr
+    standby.plug(2)
+    pair.wait_paired()
+    done = active.exec(["pairkeep", "upgrade", "--hand-over", "--yes"], timeout_s=300).stdout
+    assert f"{active.name} is upgraded and takes part again" in done
+    assert pair.wait_running() == standby.name
+    for machine in (active, standby):
+        assert machine.exec(["dpkg-query", "-W", "-f", "${Version}", "probe"]).stdout == "2"
+    pair.wait_rows(20)
+    pair.wait_paired()
+    survives()
+
+
+# Version 1 of a package installed, version 2 in a repository of its own, and no other one.
+REPOSITORY = """
+set -e
+mkdir -p /root/repo; cd /root/repo
+for version in 1 2; do
+    mkdir -p "p$version/DEBIAN"
+    printf 'Package: probe\\nVersion: %s\\nArchitecture: all\\nMaintainer: x <x@localhost>\\nDescription: x\\n' \\
+        "$version" > "p$version/DEBIAN/control"
+    dpkg-deb --build "p$version" "probe_$version.deb"
+done
+dpkg -i probe_1.deb
+{ cat p2/DEBIAN/control; echo "Filename: ./probe_2.deb"; echo "Size: $(stat -c %s probe_2.deb)"
+  echo "SHA256: $(sha256sum probe_2.deb | cut -d' ' -f1)"; } > Packages
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+echo 'deb [trusted=yes] file:/root/repo ./' > /etc/apt/sources.list
+"""
+
 EDITED = "/etc/pairkeep/cluster.toml"
 
 

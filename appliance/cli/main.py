@@ -31,6 +31,7 @@ COMMANDS = (
     "config",
     "apply",
     "rollback",
+    "upgrade",
     "backup",
     "report",
     "image",

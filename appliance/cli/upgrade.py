@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""`pairkeep upgrade`: Debian's updates on this node, while the other one serves."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.cli import bus
+from appliance.cli.confirm import add_yes, confirm
+from appliance.cli.parsers import Subparsers, command
+from appliance.errors import InputError, PairkeepError
+
+WAIT_S = 600
+POLL_S = 2.0
+APT_S = 3600
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = command(subparsers, "upgrade", "install Debian's updates on this node, while the other one serves")
+    parser.add_argument("--hand-over", action="store_true", help="also if a group runs here: it moves first")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="only list what would be upgraded")
+    add_yes(parser)
+    parser.epilog = "One node after the other: the witness, the one without services, then the other one."
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from appliance.run import run as run_program
+    from appliance.upkeep.upgrade import Tools, check, look, upgrade
+
+    if os.geteuid() != 0:
+        raise InputError("only root can install packages", hint="sudo pairkeep upgrade")
+    me = os.uname().nodename
+    quiet = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    tools = Tools(
+        me=me,
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        status=lambda: bus.call("Status"),
+        standby=lambda on: bus.call("Standby", me, on),
+        run=lambda argv: run_program(argv, env=quiet, timeout_s=APT_S).stdout,
+        say=lambda text: print(text, flush=True),
+        wait=_wait,
+    )
+    check(tools, hand_over=args.hand_over)
+    updates = look(tools)
+    for update in updates:
+        print(f"  {update.package} {update.old} -> {update.new}")
+    if not updates and not tools.begun.exists():
+        print("there is nothing to upgrade")
+        return 0
+    if args.dry_run:
+        return 0
+    confirm(args, f"{me} runs nothing meanwhile.", me)
+    if upgrade(tools, updates):
+        print(f"{me} is upgraded and takes part again; now the next node")
+    else:
+        print("the kernel is a new one: systemctl reboot, then pairkeep upgrade once more")
+    return 0
+
+
+def _wait(reached: Callable[[], bool]) -> bool:
+    """The supervisor may be restarted meanwhile, as an update of its own or of what it stands on."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            if reached():
+                return True
+        except PairkeepError:
+            pass
+        time.sleep(POLL_S)
+    return False

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's updates on one node of a running pair: it hands over first, and takes part again when all is well.
+
+Node after node, the one without services first. Whatever is off stops it before the next step; the node then stays
+in standby, where it does no harm, and the command given again goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import InputError, PairkeepError
+
+BEGUN = Path("/var/lib/pairkeep/upgrade.json")
+APT = ("apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef")
+# apt-get(8), --simulate: "Inst NAME [OLD] (NEW ORIGIN [ARCHITECTURE]) …".
+INSTALLS = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+)", re.MULTILINE)
+KERNEL = "linux-image-"
+
+Status = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Update:
+    package: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Begun:
+    """``boot_id``: the boot in which it began; ``kernel``: a newer kernel than that boot's is installed since."""
+
+    boot_id: str
+    kernel: bool = False
+
+
+@dataclass(frozen=True)
+class Tools:
+    """``status`` and ``standby`` ask the supervisor; ``run`` returns what a program printed.
+
+    ``wait`` passes time until something is reached, and says whether it was.
+    """
+
+    me: str
+    boot_id: str
+    status: Callable[[], Status]
+    standby: Callable[[bool], None]
+    run: Callable[[Sequence[str]], str]
+    say: Callable[[str], None]
+    wait: Callable[[Callable[[], bool]], bool]
+    begun: Path = BEGUN
+
+
+def obstacles(status: Status, *, standby: str | None = None) -> list[str]:
+    """What speaks against taking a node out, or going on; ``standby``: the node that is out already."""
+    found = (
+        _about_all(status),
+        _about_nodes(status, standby),
+        _about_groups(status, standby),
+        _about_disks(status),
+    )
+    return [each for part in found for each in part]
+
+
+def _about_all(status: Status) -> Iterator[str]:
+    if not status["quorate"]:
+        yield "there is no quorum"
+    if status["maintenance"]:
+        yield "the cluster is in maintenance"
+    if not status["settled"]:
+        yield "what has changed is not on a majority of the disks yet"
+
+
+def _about_nodes(status: Status, standby: str | None) -> Iterator[str]:
+    for node in status["nodes"]:
+        expected = "standby" if node["name"] == standby and not node["votes_only"] else "online"
+        if node["state"] != expected:
+            yield f"{node['name']} is {node['state']}"
+        elif not node["up_to_date"]:
+            yield f"{node['name']} does not run by the cluster.toml in force"
+
+
+def _about_groups(status: Status, standby: str | None) -> Iterator[str]:
+    for group in status["groups"]:
+        if group["state"] != "running":
+            yield f"{group['name']} is {group['state']}: {group['reason']}"
+        elif group["node"] == standby:
+            yield f"{group['name']} still runs on {standby}"
+        for resource in group["resources"]:
+            for node, count in resource["fails"].items():
+                if count:
+                    yield f"{resource['id']} has failed on {node} (pairkeep cleanup {group['name']})"
+
+
+def _about_disks(status: Status) -> Iterator[str]:
+    for drbd in status["drbd"]:
+        for node, side in drbd["nodes"].items():
+            if (side["disk"], side["connection"]) != ("UpToDate", "Connected"):
+                yield f"the copy of {drbd['name']} on {node} is {side['disk']}, {side['connection']}"
+            elif node not in drbd["current"]:
+                yield f"the copy of {drbd['name']} on {node} does not count as newest yet"
+
+
+def pending(simulation: str) -> list[Update]:
+    """What ``apt-get --simulate upgrade`` says that it would install."""
+    return [Update(name, old, new) for name, old, new in INSTALLS.findall(simulation)]
+
+
+def look(tools: Tools) -> list[Update]:
+    """Fetch the package lists, and see what is new."""
+    tools.run([*APT, "update"])
+    return pending(tools.run([*APT, "--simulate", "upgrade"]))
+
+
+def check(tools: Tools, *, hand_over: bool) -> None:
+    """Raises InputError when this node must not be taken out now."""
+    status = tools.status()
+    mine = next(node for node in status["nodes"] if node["name"] == tools.me)
+    # Begun, but not as far as the standby: that is as good as not begun.
+    out = tools.me if tools.begun.exists() and mine["state"] == "standby" else None
+    wrong = obstacles(status, standby=out)
+    if wrong:
+        raise InputError("\n  ".join(("not now, for nothing may be wrong while a node is out", *wrong)))
+    here = [group["name"] for group in status["groups"] if group["node"] == tools.me]
+    if here and not hand_over:
+        other = next(n["name"] for n in status["nodes"] if n["name"] != tools.me and not n["votes_only"])
+        raise InputError(
+            f"{' and '.join(here)} runs here: begin with {other}",
+            hint=f"when {other} is done: pairkeep upgrade --hand-over",
+        )
+
+
+def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
+    """Carry it out, or go on with it; False when the machine has to be restarted before it can end.
+
+    Raises PairkeepError when something is off: then the node stays in standby.
+    """
+    begun = Begun(**json.loads(tools.begun.read_text())) if tools.begun.exists() else None
+    votes_only = next(n for n in tools.status()["nodes"] if n["name"] == tools.me)["votes_only"]
+    if begun is None:
+        begun = Begun(tools.boot_id)
+        _keep(tools, begun)
+    if not votes_only:
+        tools.standby(True)
+        tools.say(f"{tools.me} hands over")
+    _wait(tools, f"{tools.me} has handed over", tools.me)
+    if updates:
+        tools.say(f"{len(updates)} packages are upgraded")
+        tools.run([*APT, "upgrade"])
+        begun = Begun(tools.boot_id, begun.kernel or any(u.package.startswith(KERNEL) for u in updates))
+        _keep(tools, begun)
+    if begun.kernel and begun.boot_id == tools.boot_id:
+        return False
+    _wait(tools, "all is well again", tools.me)
+    if not votes_only:
+        tools.standby(False)
+    tools.begun.unlink()
+    _wait(tools, f"{tools.me} takes part again", None)
+    return True
+
+
+def _wait(tools: Tools, what: str, standby: str | None) -> None:
+    if not tools.wait(lambda: not obstacles(tools.status(), standby=standby)):
+        wrong = obstacles(tools.status(), standby=standby)
+        raise PairkeepError(
+            "\n  ".join((f"stopped here, waiting until {what}", *wrong)),
+            hint="put that right, then: pairkeep upgrade",
+        )
+
+
+def _keep(tools: Tools, begun: Begun) -> None:
+    tools.begun.write_text(json.dumps(asdict(begun)))

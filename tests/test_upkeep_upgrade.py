@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An upgrade takes one node out at a time, only while nothing is wrong, and stops where something goes wrong."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.errors import InputError, PairkeepError
+from appliance.upkeep.upgrade import Tools, check, look, obstacles, pending, upgrade
+
+SIMULATED = """\
+Reading package lists...
+Inst libssl3t64 [3.5.1-1] (3.5.4-1~deb13u1 Debian-Security:13/stable-security [amd64])
+Inst corosync [3.1.9-2] (3.1.9-2+deb13u1 Debian:13.2/stable [amd64]) []
+Inst linux-image-6.12.63-cloud-amd64 (6.12.63-1 Debian-Security:13/stable-security [amd64])
+Conf libssl3t64 (3.5.4-1~deb13u1 Debian-Security:13/stable-security [amd64])
+"""
+
+
+class Pair:
+    """A cluster as its status shows it, with apt on node ``me``. ``breaks`` is called when apt has installed."""
+
+    def __init__(self, me: str, folder: Path, runs_on: str = "alpha") -> None:
+        self.me = me
+        self.standby: set[str] = set()
+        self.runs_on = runs_on
+        self.done: list[str] = []
+        self.boot_id = "boot 1"
+        self.offers = SIMULATED
+        self.breaks: Callable[[], None] = lambda: None
+        self.broken: dict[str, Any] = {}
+        self.folder = folder
+
+    @property
+    def tools(self) -> Tools:
+        begun = self.folder / "begun"
+        return Tools(
+            self.me, self.boot_id, self.status, self.set_standby, self.run, self.done.append, self.wait, begun
+        )
+
+    def status(self) -> dict[str, Any]:
+        sides = {n: {"disk": "UpToDate", "connection": "Connected"} for n in ("alpha", "beta")}
+        status: dict[str, Any] = {
+            "quorate": True,
+            "maintenance": False,
+            "settled": True,
+            "nodes": [
+                {
+                    "name": name,
+                    "state": "standby" if name in self.standby else "online",
+                    "votes_only": name == "witness",
+                    "up_to_date": True,
+                }
+                for name in ("alpha", "beta", "witness")
+            ],
+            "groups": [
+                {
+                    "name": "shop",
+                    "state": "running",
+                    "node": self.runs_on,
+                    "reason": "runs",
+                    "resources": [{"id": "service:mariadb.service", "fails": {"alpha": 0, "beta": 0}}],
+                }
+            ],
+            "drbd": [{"name": "shopdata", "current": ["alpha", "beta"], "nodes": sides}],
+        }
+        return status | copy.deepcopy(self.broken)
+
+    def set_standby(self, on: bool) -> None:
+        self.done.append(f"standby {on}")
+        (self.standby.add if on else self.standby.discard)(self.me)
+        if on and self.runs_on == self.me:
+            self.runs_on = "beta" if self.me == "alpha" else "alpha"
+
+    def run(self, argv: Sequence[str]) -> str:
+        words = [word for word in argv if word in ("update", "upgrade", "--simulate")]
+        self.done.append(" ".join(words))
+        if words == ["upgrade"]:
+            self.offers = ""
+            self.breaks()
+        return self.offers if "--simulate" in words else ""
+
+    @staticmethod
+    def wait(reached: Callable[[], bool]) -> bool:
+        return reached()
+
+
+def test_what_apt_would_install_is_read_from_its_own_words() -> None:
+    assert [(u.package, u.old, u.new) for u in pending(SIMULATED)] == [
+        ("libssl3t64", "3.5.1-1", "3.5.4-1~deb13u1"),
+        ("corosync", "3.1.9-2", "3.1.9-2+deb13u1"),
+        ("linux-image-6.12.63-cloud-amd64", "", "6.12.63-1"),
+    ]
+
+
+def test_one_node_is_upgraded_while_the_other_serves(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.offers = SIMULATED.splitlines()[1]
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, look(pair.tools))
+    assert pair.done == [
+        "update",
+        "--simulate upgrade",
+        "standby True",
+        "beta hands over",
+        "1 packages are upgraded",
+        "upgrade",
+        "standby False",
+    ]
+    assert not pair.standby
+    assert not pair.tools.begun.exists()
+
+
+def test_the_one_with_the_service_comes_last_and_hands_over(tmp_path: Path) -> None:
+    pair = Pair("alpha", tmp_path)
+    with pytest.raises(InputError, match="shop runs here: begin with beta"):
+        check(pair.tools, hand_over=False)
+    check(pair.tools, hand_over=True)
+    pair.offers = SIMULATED.splitlines()[1]
+    assert upgrade(pair.tools, look(pair.tools))
+    assert pair.runs_on == "beta"
+
+
+def test_a_new_kernel_needs_a_restart_after_which_it_goes_on(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    assert not upgrade(pair.tools, look(pair.tools))
+    assert pair.standby == {"beta"}
+    # Not restarted yet: it still has to be.
+    check(pair.tools, hand_over=False)
+    assert not upgrade(pair.tools, look(pair.tools))
+    pair.boot_id = "boot 2"
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, look(pair.tools))
+    assert not pair.standby
+
+
+def test_a_witness_has_nothing_to_hand_over(tmp_path: Path) -> None:
+    pair = Pair("witness", tmp_path)
+    pair.offers = SIMULATED.splitlines()[1]
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, look(pair.tools))
+    assert not [each for each in pair.done if each.startswith("standby")]
+
+
+def test_what_goes_wrong_on_the_way_leaves_the_node_in_standby_and_can_be_gone_on_with(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.offers = SIMULATED.splitlines()[1]
+    stale = {"disk": "Inconsistent", "connection": "SyncTarget"}
+    good = {"disk": "UpToDate", "connection": "Connected"}
+    drbd = [{"name": "shopdata", "current": ["alpha"], "nodes": {"alpha": good, "beta": stale}}]
+    pair.breaks = lambda: pair.broken.update(drbd=drbd)
+    with pytest.raises(PairkeepError, match="the copy of shopdata on beta is Inconsistent, SyncTarget"):
+        upgrade(pair.tools, look(pair.tools))
+    assert pair.standby == {"beta"}
+    with pytest.raises(InputError, match="not now"):
+        check(pair.tools, hand_over=False)
+    pair.broken.clear()
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, look(pair.tools))
+    assert not pair.standby
+
+
+def test_power_lost_before_the_standby_begins_anew(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.tools.begun.write_text('{"boot_id": "boot 1", "kernel": false}')
+    pair.boot_id, pair.offers = "boot 2", SIMULATED.splitlines()[1]
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, look(pair.tools))
+
+
+WHOLE = {"disk": "UpToDate", "connection": "Connected"}
+
+
+def _beta(state: str, *, up_to_date: bool = True) -> dict[str, Any]:
+    return {"name": "beta", "state": state, "votes_only": False, "up_to_date": up_to_date}
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"quorate": False}, "there is no quorum"),
+        ({"maintenance": True}, "the cluster is in maintenance"),
+        ({"settled": False}, "not on a majority of the disks yet"),
+        (
+            {"nodes": [{"name": "beta", "state": "offline", "votes_only": False, "up_to_date": False}]},
+            "beta is offline",
+        ),
+        (
+            {"nodes": [{"name": "beta", "state": "standby", "votes_only": False, "up_to_date": True}]},
+            "beta is standby",
+        ),
+        (
+            {"nodes": [_beta("online", up_to_date=False)]},
+            "beta does not run by the cluster.toml in force",
+        ),
+        (
+            {"groups": [{"name": "shop", "state": "stopped", "node": None, "reason": "so", "resources": []}]},
+            "shop is stopped: so",
+        ),
+        (
+            {
+                "groups": [
+                    {
+                        "name": "shop",
+                        "state": "running",
+                        "node": "alpha",
+                        "resources": [{"id": "address:x", "fails": {"beta": 1}}],
+                    }
+                ]
+            },
+            "address:x has failed on beta",
+        ),
+        (
+            {
+                "drbd": [
+                    {
+                        "name": "d",
+                        "current": ["alpha"],
+                        "nodes": {"beta": {"disk": "UpToDate", "connection": "Connected"}},
+                    }
+                ]
+            },
+            "does not count as newest yet",
+        ),
+    ],
+)
+def test_nothing_may_be_wrong_while_a_node_is_out(tmp_path: Path, broken: dict[str, Any], message: str) -> None:
+    pair = Pair("beta", tmp_path)
+    assert obstacles(pair.status()) == []
+    assert any(message in each for each in obstacles(pair.status() | broken))
