@@ -67,13 +67,12 @@ def bring_into_force(text: str, args: argparse.Namespace, why: str) -> int:
     began = time.monotonic()
     bus.call("Apply", text, _who(), why, args.unchecked, timeout_s=CHECK_S)
     version = preview["version"] + 1
-    status = _taken_up(text, version)
+    nodes = _taken_up(text, version, preview["away"])
     seconds = round(time.monotonic() - began, 1)
     if args.json:
         print_json(preview | {"version": version, "effect": effect, "seconds": seconds})
     else:
-        nodes = " and ".join(node["name"] for node in status["nodes"] if node["up_to_date"])
-        print(f"version {version} is in force on {nodes} ({seconds} s)")
+        print(f"version {version} is in force on {' and '.join(nodes)} ({seconds} s)")
         for name in preview["away"]:
             print(f"{name} takes it up when it is back")
     return 0
@@ -111,8 +110,8 @@ def _fate(group: GroupFate, stops: bool) -> str:
     return f"{group.name}: runs on, on {group.node}"
 
 
-def _taken_up(text: str, version: int) -> dict[str, Any]:
-    """Wait until every node that is here runs by it, and whatever runs is settled. Returns the status."""
+def _taken_up(text: str, version: int, away: list[str]) -> list[str]:
+    """Wait until all nodes but those ``away`` run by it; returns their names."""
     deadline = time.monotonic() + TAKE_UP_S
     while time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -120,13 +119,14 @@ def _taken_up(text: str, version: int) -> dict[str, Any]:
             status: dict[str, Any] = bus.call("Status")
         except PairkeepError:
             continue  # this node's supervisor is changing over
-        here = [node for node in status["nodes"] if node["state"] != "offline"]
-        if status["config"] >= version and status["settled"] and all(node["up_to_date"] for node in here):
+        ready = [node["name"] for node in status["nodes"] if node["state"] != "offline" and node["up_to_date"]]
+        wanted = {node["name"] for node in status["nodes"]} - set(away)
+        if status["config"] >= version and status["settled"] and wanted <= set(ready):
             if bus.call("Preview", text)["changes"]:
                 raise PairkeepError(
                     "somebody else has applied something at the same moment; this one is not in force"
                 )
-            return status
+            return ready
     raise PairkeepError(f"not all nodes have taken it up within {TAKE_UP_S} s", hint="pairkeep status")
 
 
