@@ -1,42 +1,45 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A person at the serial line of a machine: sees an 80 by 24 screen, and types."""
+"""A person at a terminal: sees an 80 by 24 screen, and types."""
 
 from __future__ import annotations
 
-import os
 import re
 import select
-import socket
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import pyte
 
 from appliance.errors import PairkeepError
-from appliance.lab.machine import Machine
-from appliance.lab.qemu import SERIAL_SOCKET
 
 ENTER, TAB, RIGHT, BACKSPACE = b"\r", b"\t", b"\x1b[C", b"\x7f"
 # An emulated machine takes its time over every screen.
-SCREEN_S = 60.0
+SCREEN_S = 120.0
+
+
+class Line(Protocol):
+    """What a terminal is plugged into: a socket, or a pseudo terminal."""
+
+    def fileno(self) -> int: ...
+    def recv(self, most: int, /) -> bytes: ...
+    def sendall(self, data: bytes, /) -> None: ...
+    def close(self) -> None: ...
 
 
 class Typist:
-    """Answers what the screen asks; as a context manager it leaves in the end."""
+    """Answers what the screen asks; as a context manager it leaves in the end.
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    ``pause_s``: how long what is drawn of a page may take to come; each key waits for a 25th of it.
+    """
+
+    def __init__(self, name: str, line: Line, pause_s: float = 0.5) -> None:
+        self.name = name
+        self._pause_s = pause_s
+        self._line = line
         self._screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self._screen)
-        self._line = socket.socket(socket.AF_UNIX)
-        # A path that is longer than a socket's address may be is reached through its folder.
-        folder = os.open(machine.folder, os.O_PATH)
-        try:
-            self._line.connect(f"/proc/self/fd/{folder}/{SERIAL_SOCKET}")
-        finally:
-            os.close(folder)
 
     def __enter__(self) -> Self:
         return self
@@ -57,15 +60,18 @@ class Typist:
             if select.select([self._line], [], [], left)[0]:
                 drawn = self._line.recv(65536)
                 if not drawn:
-                    raise PairkeepError(f"{self.machine.name} is off")
+                    raise PairkeepError(f"{self.name} is off")
                 self._stream.feed(drawn)
+
+    def pause(self) -> None:
+        self.look(self._pause_s)
 
     def wait_for(self, pattern: str, timeout_s: float = SCREEN_S) -> re.Match[str]:
         """Until the screen shows it; raises PairkeepError with the screen."""
         until = time.monotonic() + timeout_s
         while (found := re.search(pattern, self.screen)) is None:
             if time.monotonic() > until:
-                raise PairkeepError(f"{self.machine.name} does not show {pattern!r} but:\n{self.screen}")
+                raise PairkeepError(f"{self.name} does not show {pattern!r} but:\n{self.screen}")
             self.look()
         return found
 
@@ -74,21 +80,21 @@ class Typist:
         for key in keys:
             for one in [key] if isinstance(key, bytes) else [letter.encode() for letter in key]:
                 self._line.sendall(one)
-                self.look(0.02)
+                self.look(self._pause_s / 25)
 
     def answer(self, title: str, *fields: bytes | str | tuple[bytes, ...]) -> None:
         """Wait for the page ``title``; fill in its fields, each ended by Enter; then press its first button."""
         self.wait_for(rf"Step \d+ of \d+: {title}")
-        self.look(0.5)
+        self.pause()
         for field in fields:
             self.type(*(field if isinstance(field, tuple) else (field,)), ENTER)
         self.type(ENTER)
 
     def sit_down(self) -> None:
         """From the greeting to the first page."""
-        self.wait_for("Press Enter to set up here", timeout_s=300)
+        self.wait_for("Press Enter to set up here", timeout_s=600)
         self.type(ENTER)
-        self.wait_for("Step 1 of", timeout_s=180)
+        self.wait_for("Step 1 of", timeout_s=300)
 
 
 PASSWORD = "a horse, a boat"  # noqa: S105 (of a machine that lives for minutes)
@@ -105,6 +111,6 @@ def walk(typist: Typist, name: str, addresses: Mapping[str, str]) -> None:
     typist.answer("Data disk", "")
     typist.answer("Time", "", "")
     typist.wait_for("Administrator")
-    typist.look(0.5)
+    typist.pause()
     # Enter would begin another line of the keys.
     typist.type(PASSWORD, ENTER, PASSWORD, ENTER, TAB, ENTER)
