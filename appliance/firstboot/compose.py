@@ -144,7 +144,7 @@ def cluster_toml(given: Given, own: Candidate, joined: Sequence[Candidate]) -> s
     name = given.get("cluster", "name")
     nodes = sorted((own, *joined), key=lambda one: one.role == "witness")
     lines = [
-        f"# Made by the first boot of {own.name}. To change it: edit, then pairkeep config check.",
+        f"# Made by the first boot of {own.name}. To change it: edit it, then pairkeep apply.",
         "[cluster]",
         f"name = {_toml(name)}",
         f"networks = {_toml([str(ip_interface(link).network) for link in own.links])}",
