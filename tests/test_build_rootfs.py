@@ -174,11 +174,12 @@ UNIT = Entry("usr/lib/systemd/system/a.service", 0o644, content=b"[Install]\nWan
 
 
 def test_enabled_and_masked_units_are_links() -> None:
-    links = {entry.path: entry.link for entry in unit_entries(["a.service"], ["b.timer"], [UNIT])}
+    links = {entry.path: entry.link for entry in unit_entries(["a.service"], ["b.timer", "c-generator"], [UNIT])}
     assert links == {
         "etc/systemd/system/multi-user.target.wants/a.service": "/usr/lib/systemd/system/a.service",
         "etc/systemd/system/x.target.wants/a.service": "/usr/lib/systemd/system/a.service",
         "etc/systemd/system/b.timer": "/dev/null",
+        "etc/systemd/system-generators/c-generator": "/dev/null",
     }
 
 

@@ -79,7 +79,7 @@ def test_every_mistake_of_every_file_is_reported_at_once(tmp_path: Path) -> None
         "images/child.toml: packges: unknown key, did you mean packages?",
         "images/child.toml: size_mib: found True, expected a whole number from 256 to 1048576 (MiB)",
         "images/child.toml: overlays[1]: found 'Z!', expected the name of a folder in overlays/",
-        "images/child.toml: mask[0]: found 'x', expected the name of a systemd unit",
+        "images/child.toml: mask[0]: found 'x', expected the name of a systemd unit or generator",
         "images/base.toml: mirror: found 'ftp://deb.debian.org/debian', expected an http:// or https:// address",
     ]
 

@@ -23,6 +23,7 @@ MAX_SIZE_MIB = 1024 * 1024
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+")
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
 _UNIT = re.compile(r"[\w@.:-]+\.(service|socket|timer|mount|automount|path|target)")
+_MASKED = re.compile(rf"{_UNIT.pattern}|[\w-]+-generator")
 # As snapshot.debian.org writes moments: 20261101T000000Z.
 _MOMENT = re.compile(r"20\d{6}T\d{6}Z")
 _SNAPSHOTS = "http://snapshot.debian.org/archive"
@@ -44,8 +45,8 @@ class Spec:
 
     ``kernel`` is "cloud" or "generic". ``packages`` is sorted and has the kernel's. With ``snapshot`` the
     packages come from Debian's archive as it was at that moment. ``enable`` and ``mask`` are systemd
-    units. ``overlays`` are names of folders below ``overlays/``, later ones laid over earlier ones.
-    ``before_packages`` and ``after_packages`` are the *texts* of shell scripts.
+    units, ``mask`` generators as well. ``overlays`` are names of folders below ``overlays/``, later ones
+    laid over earlier ones. ``before_packages`` and ``after_packages`` are the *texts* of shell scripts.
     """
 
     name: str
@@ -111,7 +112,7 @@ _SCHEMA = vol.Schema(
         "packages": [_expect("the name of a Debian package", _matches(_PACKAGE))],
         "overlays": [_expect("the name of a folder in overlays/", _matches(_NAME))],
         "enable": [_expect("the name of a systemd unit", _matches(_UNIT))],
-        "mask": [_expect("the name of a systemd unit", _matches(_UNIT))],
+        "mask": [_expect("the name of a systemd unit or generator", _matches(_MASKED))],
         "before_packages": [_SCRIPT],
         "after_packages": [_SCRIPT],
     }

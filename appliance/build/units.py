@@ -10,6 +10,8 @@ from appliance.errors import InputError
 
 _OURS = "usr/lib/systemd/system"
 _LOCAL = "etc/systemd/system"
+# What makes units at boot (systemd.generator(7)).
+_GENERATORS = "etc/systemd/system-generators"
 
 
 def unit_entries(enable: Sequence[str], mask: Sequence[str], entries: Iterable[Entry]) -> list[Entry]:
@@ -30,7 +32,9 @@ def unit_entries(enable: Sequence[str], mask: Sequence[str], entries: Iterable[E
         if not targets:
             raise InputError(f"enable: found {unit!r}, but it has no WantedBy= in [Install]")
         links += [Entry(f"{_LOCAL}/{target}.wants/{unit}", 0o777, link=f"/{_OURS}/{unit}") for target in targets]
-    links += [Entry(f"{_LOCAL}/{unit}", 0o777, link="/dev/null") for unit in mask]
+    for unit in mask:
+        folder = _GENERATORS if unit.endswith("-generator") else _LOCAL
+        links.append(Entry(f"{folder}/{unit}", 0o777, link="/dev/null"))
     return links
 
 
