@@ -29,6 +29,8 @@ from tests.typist import BACKSPACE, ENTER, RIGHT, Typist, walk
 LAB = "wizard"
 CARDS = ("enp0s2", "enp0s3")
 FORMED_S = 600.0
+# With an answers file the cards and the clock are asked before the greeting.
+BOOT_S = 900.0
 HASH = "$y$j9T$d3fpjs4NUVlPddNO9sJnb1$9Fgoh6NtjI2sGroaMCHrjt6Wzm/9Vq5lJl6dI5IY6D2"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFBhaXJrZWVwIHRlc3Qga2V5LCBub3QgYSByZWFsIG9u alice"
 
@@ -167,10 +169,10 @@ def test_answers_on_a_disk_that_are_wrong_are_told_on_the_console(
     cidata(lab.folder / "alpha", text, tmp_path, progress)
     lab["alpha"].power_on()
     with at(lab["alpha"]) as typist:
-        typist.wait_for("This machine is not set up yet", timeout_s=300)
+        typist.wait_for("This machine is not set up yet", timeout_s=BOOT_S)
         typist.wait_for(r'service.address: found "10.9.1.1/24",\s+which')
         typist.type(ENTER)
-        typist.wait_for("Step .*: Service", timeout_s=180)
+        typist.wait_for("Step .*: Service", timeout_s=300)
         typist.wait_for("which the machine with the card")
         typist.type(*[BACKSPACE] * len("1/24"), "100/24", *[ENTER] * 5)
         typist.wait_for(r"Code +[A-Z0-9]{4}-[A-Z0-9]{4}")

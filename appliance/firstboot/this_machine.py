@@ -30,6 +30,8 @@ _FENCE_AGENTS = Path("/usr/sbin")
 # What each role needs to be in the image.
 _ROLES = {"database": Path("/usr/sbin/mariadbd")}
 _CARRIER_S = 4.0
+# An emulated machine that has just booted, on a busy host, needs half a minute for lsblk.
+_PATIENCE_S = 120.0
 _LSBLK = "NAME,TYPE,SIZE,MODEL,SERIAL,FSTYPE,LABEL,PTTYPE,MOUNTPOINTS,RO"
 _MAC = re.compile(r"(?:[0-9A-Fa-f]{1,2}:){5}[0-9A-Fa-f]{1,2}")
 
@@ -41,7 +43,7 @@ class ThisMachine:
         """Switches the cards on, for only then do they know whether a cable is plugged in."""
         cards = _cards()
         for name in cards:
-            run(["ip", "link", "set", "dev", name, "up"], check=False, timeout_s=10)
+            run(["ip", "link", "set", "dev", name, "up"], check=False, timeout_s=_PATIENCE_S)
         own = socket.gethostname()
         return Facts(
             roles=(*(role for role, needs in _ROLES.items() if needs.exists()), WITNESS),
@@ -64,10 +66,14 @@ class ThisMachine:
     def address_owner(self, link: str, address: IPAddress) -> str | None:
         if address.version == 4:
             # -D: as a machine does before it takes an address (RFC 5227); fails when somebody answers.
-            done = run(["arping", "-D", "-c", "2", "-w", "2", "-I", link, str(address)], check=False, timeout_s=10)
+            done = run(
+                ["arping", "-D", "-c", "2", "-w", "2", "-I", link, str(address)], check=False, timeout_s=_PATIENCE_S
+            )
             taken = done.returncode == 1
         else:
-            done = run(["ndisc6", "-1", "-r", "2", "-w", "1000", str(address), link], check=False, timeout_s=10)
+            done = run(
+                ["ndisc6", "-1", "-r", "2", "-w", "1000", str(address), link], check=False, timeout_s=_PATIENCE_S
+            )
             taken = done.returncode == 0
         owner = _MAC.search(done.stdout) if taken else None
         return owner[0].lower() if owner and owner[0].lower() != _read(_NET / link / "address") else None
@@ -82,7 +88,7 @@ class ThisMachine:
         # The first virtual console stands for all; a machine without a screen has none.
         if not Path("/dev/tty1").exists():
             return {}
-        done = run(["loadkeys", "--console=/dev/tty1", layout], check=False, timeout_s=20)
+        done = run(["loadkeys", "--console=/dev/tty1", layout], check=False, timeout_s=_PATIENCE_S)
         return {} if done.returncode == 0 else {"layout": f"loadkeys cannot use it: {done.stderr.strip()[-200:]}"}
 
     def try_network(self, settings: Sequence[LinkSettings]) -> None:
@@ -90,18 +96,22 @@ class ThisMachine:
         _NETWORKD.mkdir(parents=True, exist_ok=True)
         for number, one in enumerate(settings, start=1):
             (_NETWORKD / f"{_TRIAL}-{number}.network").write_text(network_file(one))
-        run(["networkctl", "reload"], timeout_s=30)
+        run(["networkctl", "reload"], timeout_s=_PATIENCE_S)
 
     def restore_network(self) -> None:
         if not self._remove_trial():
             return
-        run(["networkctl", "reload"], timeout_s=30)
+        run(["networkctl", "reload"], timeout_s=_PATIENCE_S)
         for name in _cards():
             # What networkd no longer looks after keeps its addresses.
-            state = run(["networkctl", "--json=short", "status", name], check=False, timeout_s=10)
+            state = run(["networkctl", "--json=short", "status", name], check=False, timeout_s=_PATIENCE_S)
             with contextlib.suppress(ValueError):
                 if json.loads(state.stdout).get("AdministrativeState") == "unmanaged":
-                    run(["ip", "address", "flush", "dev", name, "scope", "global"], check=False, timeout_s=10)
+                    run(
+                        ["ip", "address", "flush", "dev", name, "scope", "global"],
+                        check=False,
+                        timeout_s=_PATIENCE_S,
+                    )
 
     def _remove_trial(self) -> bool:
         found = list(_NETWORKD.glob(f"{_TRIAL}-*.network"))
@@ -128,7 +138,7 @@ def _carrier(name: str) -> bool:
 
 
 def _disks() -> tuple[Disk, ...]:
-    listed = run(["lsblk", "--json", "--bytes", "--output", _LSBLK], timeout_s=30).stdout
+    listed = run(["lsblk", "--json", "--bytes", "--output", _LSBLK], timeout_s=_PATIENCE_S).stdout
     links = {str(link): link.resolve().name for place in ("by-id", "by-path") for link in _links(place)}
     return tuple(_looked_at(disk) for disk in read_disks(listed, lasting_names(links)))
 
@@ -150,5 +160,5 @@ def _looked_at(disk: Disk) -> Disk:
 
 def _languages() -> list[str]:
     """Locales that the image has besides C.UTF-8."""
-    listed = run(["locale", "-a"], check=False, timeout_s=10).stdout.split()
+    listed = run(["locale", "-a"], check=False, timeout_s=_PATIENCE_S).stdout.split()
     return [name.replace("utf8", "UTF-8") for name in listed if name.endswith("utf8") and name != "C.utf8"]
