@@ -58,9 +58,12 @@ demo: setup ## two machines and a witness, a database, a power cut: no acknowled
 	$(PAIRKEEP) demo
 
 vm-test: setup
-	$(PYTHON) -m pytest -v --durations=5 vm-tests
+	$(PYTHON) -m pytest -v --durations=5 -m 'not long' vm-tests
 
-test: check vm-test ## everything: what is quick, then the scenarios in real machines
+test: check vm-test ## what is quick, then the scenarios in real machines: under 40 minutes on two cores without KVM
+
+test-all: check ## as test, with the scenarios that take longest
+	$(PYTHON) -m pytest -v --durations=5 vm-tests
 
 faults: setup ## every fault at several moments, on machines that fence each other: more than an hour without KVM
 	$(PAIRKEEP) lab faults --fenced

@@ -11,8 +11,10 @@ from appliance.lab.trial import Trial
 
 # One of each kind that no scenario of test_pair.py has: what is half broken, and not just gone.
 REPRESENTATIVE = (
-    "deaf-active@writes",
-    "workers-apart@writes",
+    pytest.param("deaf-active@writes", marks=pytest.mark.long),
+    pytest.param("workers-apart@writes", marks=pytest.mark.long),
+    pytest.param("disk-hangs-active@writes", marks=pytest.mark.long),
+    "no-service-network@writes",
     "disk-errors-standby@writes",
     "clock-ahead@writes",
     "database-stopped@writes",

@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from appliance.lab.bmc import log_file
 from appliance.lab.machine import Machine
 from appliance.lab.trial import Trial, events
@@ -57,6 +59,7 @@ def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(f
     _sound(fenced)
 
 
+@pytest.mark.long
 def test_fencing_tried_on_purpose_moves_the_service(fenced: Trial) -> None:
     active, other = fenced.begin(50)
     refused = active.exec(["pairkeep", "fence", "test", active.name, "--yes"], check=False)

@@ -80,6 +80,7 @@ def test_an_image_has_nothing_of_its_builder_and_lets_no_one_in(
         assert not list((root / "var/lib/mysql").iterdir()), "its tables are made where they are needed"
 
 
+@pytest.mark.long
 def test_two_disks_are_the_same_and_a_difference_is_told_by_the_file_s_name(
     place: Path, progress: Progress
 ) -> None:
@@ -112,10 +113,10 @@ def files(folder: Path) -> list[Path]:
     [
         ("database", "bios", "virtio"),
         ("database", "secure", "virtio"),
-        ("witness", "bios", "virtio"),
+        pytest.param("witness", "bios", "virtio", marks=pytest.mark.long),
         ("witness", "uefi", "virtio"),
         # The generic kernel, with hardware that the cloud kernel knows nothing of.
-        ("witness-metal", "bios", "pc"),
+        pytest.param("witness-metal", "bios", "pc", marks=pytest.mark.long),
     ],
 )
 def test_an_image_boots_by_itself(

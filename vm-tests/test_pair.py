@@ -58,7 +58,7 @@ def test_power_cut_of_the_standby_and_its_return(pair: Trial, survives: Check) -
     survives()
 
 
-@pytest.mark.parametrize("first", ["alpha", "beta"])
+@pytest.mark.parametrize("first", ["alpha", pytest.param("beta", marks=pytest.mark.long)])
 def test_both_lost_and_started_again(pair: Trial, survives: Check, first: str) -> None:
     active, _ = pair.begin(50)
     pair.lab["beta"].power_off()
@@ -78,6 +78,7 @@ def test_both_lost_and_started_again(pair: Trial, survives: Check, first: str) -
     survives()
 
 
+@pytest.mark.long
 def test_panic_of_the_active_machine(pair: Trial, survives: Check) -> None:
     active, _ = pair.begin(50)
     active.panic()

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from appliance.lab.machine import Machine
 from appliance.lab.pair import CLUSTER_TOML, PASSWORD
 from appliance.lab.trial import Trial
@@ -18,6 +20,7 @@ Check = Callable[[], None]
 FACTOR = 2.0
 
 
+@pytest.mark.long
 def test_a_power_cut_that_was_rehearsed_goes_as_foretold(pair: Trial, survives: Check) -> None:
     # Let both machines have measured how long their steps take.
     active, other = pair.begin(50)
@@ -43,6 +46,7 @@ def test_a_power_cut_that_was_rehearsed_goes_as_foretold(pair: Trial, survives: 
     survives()
 
 
+@pytest.mark.long
 def test_a_dry_run_touches_nothing_and_tells_which_cable_matters(pair: Trial, survives: Check) -> None:
     active, standby = pair.begin(20)
     refused = standby.exec(["pairkeep", "simulate", "power", "off", "gamma"], check=False)
@@ -126,6 +130,7 @@ def test_what_one_node_cannot_run_by_is_in_force_on_none(pair: Trial, survives: 
     survives()
 
 
+@pytest.mark.long
 def test_a_node_that_was_away_takes_up_what_was_applied_meanwhile(pair: Trial, survives: Check) -> None:
     active, other = pair.begin(20)
     other.power_off()
@@ -143,6 +148,7 @@ def test_a_node_that_was_away_takes_up_what_was_applied_meanwhile(pair: Trial, s
     survives()
 
 
+@pytest.mark.long
 def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Trial, survives: Check) -> None:
     active, other = pair.begin(20)
     other.exec(["pairkeep", "backup", "/root/beta.tar.gz"])
@@ -169,6 +175,7 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     survives()
 
 
+@pytest.mark.long
 def test_packages_are_upgraded_one_node_after_the_other(pair: Trial, survives: Check) -> None:
     active, standby = pair.begin(20)
     for machine in (active, standby):

@@ -115,6 +115,7 @@ def told(name: str, settings: str = "") -> str:
     return f"{head}\n{settings}\n[database]{tables}"
 
 
+@pytest.mark.long
 def test_power_may_go_at_any_step(blank: Topology, lab: Lab) -> None:
     """A cut at each step: the next boot begins again, and in the end all is as one boot would have made it."""
     settings = (
@@ -152,6 +153,7 @@ def cidata(folder: Path, text: str, work: Path, progress: Progress) -> None:
     run([*programs.argv("qemu-img"), "convert", "-O", "qcow2", str(raw), str(folder / "cidata.qcow2")])
 
 
+@pytest.mark.long
 def test_answers_on_a_disk_that_are_wrong_are_told_on_the_console(
     blank: Topology, lab: Lab, tmp_path: Path, progress: Progress
 ) -> None:
