@@ -53,15 +53,19 @@ DEPENDS = (
     "python3 (>= 3.13)",
     "python3-argcomplete",
     "python3-cattr",
+    "python3-cryptography",
     "python3-dbus",
     "python3-gi",
     "python3-jinja2",
     "python3-pyroute2",
     "python3-pyudev",
+    "python3-spake2",
     "python3-systemd",
+    "python3-urwid",
     "python3-voluptuous",
     "corosync",
     "drbd-utils",
+    "nftables",
 )
 _SUFFIXES = (".py", ".j2", ".typed")
 _SCRIPT = """\
