@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import PairkeepError
 from appliance.firstboot import tui as tui_module
 from tests.wizard_machine import GOOD, KEY, ToyMachine
 from tests.wizard_screens import FOLDER, TERMS, Sitting, Terminal, pictures
@@ -161,6 +162,24 @@ def test_nobody_goes_on_before_all_have_joined(sitting: Sitting, terminal: Termi
     terminal.press("right", "enter")
     terminal.tui.show()
     assert "W4HN-8PZ2" in shown_after(terminal)
+
+
+def test_a_port_that_is_taken_is_told_and_tried_again(
+    sitting: Sitting, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(_changed: object) -> None:
+        raise PairkeepError("port 7780 cannot be opened: Address already in use")
+
+    sitting.wizard.state = type(sitting.wizard.state)(values=GOOD, page="gather")
+    with monkeypatch.context() as patch:
+        patch.setattr(sitting, "gather", taken)
+        terminal.tui.show()
+        terminal.press("enter")
+        assert "! port 7780 cannot be opened" in shown(terminal)
+        assert sitting.wizard.page.key == "gather"
+    terminal.press("enter")
+    assert "K7QX-3M9T" in shown(terminal)
+    assert "cannot be opened" not in shown(terminal)
 
 
 def test_what_fails_leads_back_to_where_it_can_be_mended(sitting: Sitting, terminal: Terminal) -> None:

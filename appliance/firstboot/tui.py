@@ -74,8 +74,9 @@ class Tui:
         wizard, page = self._wizard, self._wizard.page
         self._before_help = None
         self._kept_until = time.monotonic() + TRIAL_S if page.kind == "trial" else None
+        wrong = (faults or {}).get("", "")
         if page.kind == "gather":
-            self._start_gathering()
+            wrong = self._start_gathering() or wrong
         else:
             self._gathering = None
         if page.kind == "trial":
@@ -83,8 +84,8 @@ class Tui:
         above: list[tuple[str, str]] = []
         if wizard.state.notice:
             above += [("notice", f"! {wizard.state.notice}"), ("body", "")]
-        if (faults or {}).get(""):
-            above += [("fault", f"! {(faults or {})['']}"), ("body", "")]
+        if wrong:
+            above += [("fault", f"! {wrong}"), ("body", "")]
         if page.intro:
             above += [("body", page.intro), ("body", "")]
         above += self._more(page.kind)
@@ -127,8 +128,9 @@ class Tui:
         if page.kind == "summary":
             self._carry_out()
             return
-        if self._gathering is not None and self._gathering.missing:
-            self.show({"": f"{' and '.join(self._gathering.missing)} has to join first"})
+        if page.kind == "gather" and (self._gathering is None or self._gathering.missing):
+            missing = "" if self._gathering is None else " and ".join(self._gathering.missing)
+            self.show({"": f"{missing} has to join first"} if missing else None)
             return
         self._hint.set_text(("notice", "One moment ..."))
         self.loop.draw_screen()
@@ -159,13 +161,14 @@ class Tui:
 
     # Other machines join ------------------------------------------------------------------------------
 
-    def _start_gathering(self) -> None:
+    def _start_gathering(self) -> str:
+        """Why nobody can join, or "": then it is tried again with the next look at the page."""
         try:
             self._gathering = self._session.gather(self._ring)
         except PairkeepError as error:
             self._gathering = None
-            self._wizard.back()
-            self._wizard.go_to(self._wizard.page.key, str(error))
+            return str(error)
+        return ""
 
     def _new_code(self) -> None:
         if self._gathering is not None:
