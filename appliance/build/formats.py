@@ -55,7 +55,7 @@ def vmdk(disk: Disk, target: Path, tools: Tools) -> None:
 
 def ova(disk: Disk, target: Path, packed: Path) -> None:
     """An OVA of the VMDK ``packed``: descriptor, sums, disk, in the order that importers want (DSP0243, 5.3)."""
-    inside = f"{disk.stem}-disk1.vmdk"
+    inside = f"{disk.stem}.vmdk"  # as the VMDK itself says that it is called
     descriptor = ovf(disk, inside, packed).encode()
     sums = (
         f"SHA256({disk.stem}.ovf)= {hashlib.sha256(descriptor).hexdigest()}\n"
