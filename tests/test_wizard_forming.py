@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import struct
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,27 @@ def test_two_wizards_form_a_cluster_by_keystrokes_and_a_code(tmp_path: Path, ter
     assert keys[0] == keys[1]
     assert "[node.beta]" in made[0]
     assert 'fencing = "manual"' in made[0]
+
+
+def test_a_wizard_ends_when_its_terminal_is_gone(tmp_path: Path) -> None:
+    """It must not go on reading from nothing, which takes a whole processor."""
+    master, slave = os.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "tests.wizard_child", "alpha", str(tmp_path)],
+        stdin=slave,
+        stdout=slave,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TERM": "vt220"},
+        start_new_session=True,
+    )
+    os.close(slave)
+    try:
+        # Until it has drawn its page, and mostly reads.
+        until = time.monotonic() + 4
+        while time.monotonic() < until and select.select([master], [], [], 4)[0]:
+            os.read(master, 4096)
+        os.close(master)
+        child.wait(timeout=60)
+    finally:
+        child.kill()
+        child.wait()

@@ -96,9 +96,10 @@ class Sitter:
         )
         os.close(slave)
 
-    def here(self) -> bool:
+    def wait_here(self) -> None:
         assert self.process.stdout is not None
-        return self.process.stdout.readline() == "here\n"
+        said = self.process.stdout.readline()
+        assert said == "here\n", (self.process.wait(60), self.process.stderr and self.process.stderr.read())
 
     def __enter__(self) -> Self:
         return self
@@ -112,11 +113,11 @@ class Sitter:
 def test_one_person_at_a_time_and_the_next_may_take_over(tmp_path: Path) -> None:
     lock = tmp_path / "run" / "setup.lock"
     with Sitter(lock, "alone") as first:
-        assert first.here()
+        first.wait_here()
         with Sitter(lock, "alone") as second:
             _, told = second.process.communicate(timeout=20)
             assert told.startswith(f"this machine is being set up on {first.terminal}\n")
         with Sitter(lock, "take over") as third:
-            assert third.here()
+            third.wait_here()
             assert first.process.wait(10) == -signal.SIGHUP
             assert lock.read_text() == f"{third.terminal} {third.process.pid}"

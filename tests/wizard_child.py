@@ -8,6 +8,7 @@ the machine would have been set up with.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
 from functools import partial
@@ -42,4 +43,6 @@ def main(name: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
+    # As console.py does it, for whoever runs the tests with nohup.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.exit(main(sys.argv[1], Path(sys.argv[2])))

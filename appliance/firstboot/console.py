@@ -101,6 +101,8 @@ def _alone(*, take_over: bool) -> TextIO:
         with contextlib.suppress(ProcessLookupError, ValueError):
             os.kill(int(pid), signal.SIGHUP)
         time.sleep(0.2)
+    # Whoever takes over sends this, and it has to work for a process that was started with nohup as well.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     lock.truncate(0)
     lock.write(f"{os.ttyname(sys.stdin.fileno())} {os.getpid()}")
     lock.flush()

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -64,6 +67,7 @@ class Tui:
         """Whether the machine was set up; False when somebody left."""
         self._pipe = self.loop.watch_pipe(self._news)
         self.show()
+        threading.Thread(target=_end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         self.loop.run()
         return self._finished is not None
 
@@ -282,3 +286,14 @@ class Tui:
         self._keys.set_text(self._look.text(f" {keys}"))
         self._hint.set_text("")
         self.show_hint()
+
+
+def _end_with(terminal: int) -> None:
+    """A terminal that is gone can be read for ever and has nothing to say, and urwid goes on reading.
+
+    The kernel tells only those whose controlling terminal it was.
+    """
+    gone = select.poll()
+    gone.register(terminal, 0)
+    gone.poll()
+    os.kill(os.getpid(), signal.SIGHUP)
