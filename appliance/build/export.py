@@ -49,8 +49,6 @@ def export(
     """Write ``image`` in the formats ``wanted`` into the folder ``target``, and return all files there.
 
     What stood in ``target`` is replaced, in one step, at the end. ``key`` is an SSH key that signs the sums.
-    Signed is with ssh-keygen: whoever runs servers has such a key and the program, no key ring is needed, and a
-    signature by an Ed25519 key is the same each time.
     """
     require_space(target.parent, _SPACE_MIB, f"exporting {image.name}")
     with layers.atomic_folder(target) as making:
@@ -64,7 +62,7 @@ def export(
         (making / f"{stem}.cdx.json").write_text(inventory.sbom(image, packages))
         write_sums(making)
         if key is not None:
-            run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, making / SUMS])
+            sign(making, key)
     return sorted(target.iterdir())
 
 
@@ -72,6 +70,15 @@ def write_sums(folder: Path) -> None:
     """Write the sums of all files in ``folder``, for ``sha256sum --check``."""
     lines = [f"{layers.sha256_of(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
     (folder / SUMS).write_text("".join(lines))
+
+
+def sign(folder: Path, key: Path) -> None:
+    """Sign the sums in ``folder`` with the SSH key in the file ``key``.
+
+    With ssh-keygen: whoever runs servers has such a key and the program, no key ring is needed, and a
+    signature by an Ed25519 key is the same each time.
+    """
+    run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, folder / SUMS])
 
 
 def _convert(made: formats.Disk, wanted: set[str], tools: Tools, progress: Progress) -> None:
