@@ -163,7 +163,7 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     # Another machine in its place: no configuration, and a blank disk.
     other.exec(["systemctl", "stop", "pairkeep.service"], timeout_s=120)
     other.exec(["drbdadm", "down", "shopdata"])
-    other.exec(["sh", "-c", "blkdiscard -z /dev/disk/by-id/virtio-data && rm -rf /etc/pairkeep /var/lib/pairkeep"])
+    other.exec(["sh", "-c", "blkdiscard -f -z /dev/disk/by-id/virtio-data && rm -rf /etc/pairkeep /var/lib/pairkeep"])
     other.exec(["rm", "/etc/corosync/authkey", "/etc/corosync/corosync.conf", "/etc/drbd.d/shopdata.res"])
     done = other.exec(["pairkeep", "restore", "--yes", "/root/beta.tar.gz"], timeout_s=120)
     assert "now restart the machine" in done.stdout
