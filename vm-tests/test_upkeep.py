@@ -49,7 +49,7 @@ def test_a_power_cut_that_was_rehearsed_goes_as_foretold(pair: Trial, survives: 
 @pytest.mark.long
 def test_a_dry_run_touches_nothing_and_tells_which_cable_matters(pair: Trial, survives: Check) -> None:
     active, standby = pair.begin(20)
-    refused = standby.exec(["pairkeep", "simulate", "power", "off", "gamma"], check=False)
+    refused = standby.exec(["pairkeep", "simulate", "power", "off", "gamma"], check=False, timeout_s=120)
     assert refused.returncode == 2
     assert "there is no node 'gamma'" in refused.stderr
     foretold = _simulate(pair, f"unplug {standby.name} link 2")
@@ -68,7 +68,7 @@ def test_a_dry_run_touches_nothing_and_tells_which_cable_matters(pair: Trial, su
 
 
 def _simulate(pair: Trial, sentence: str) -> dict[str, Any]:
-    done = pair.lab["witness"].exec(["pairkeep", "simulate", "--json", sentence], check=False, timeout_s=60)
+    done = pair.lab["witness"].exec(["pairkeep", "simulate", "--json", sentence], check=False, timeout_s=180)
     assert done.returncode in (0, 1), done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert outcome["violation"] is None
@@ -102,7 +102,7 @@ def test_a_changed_cluster_toml_comes_into_force_without_touching_the_service(pa
     pair.wait_rows(50)
     for name in ("alpha", "beta"):
         assert "10.9.1.101" not in pair.lab[name].exec(["ip", "-br", "address"]).stdout
-    listed = pair.lab["witness"].exec(["pairkeep", "rollback", "--list"]).stdout.splitlines()
+    listed = pair.lab["witness"].exec(["pairkeep", "rollback", "--list"], timeout_s=120).stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["0", "1", "2"]
     assert "a second address" in listed[1]
     pair.wait_paired()
@@ -151,21 +151,23 @@ def test_a_node_that_was_away_takes_up_what_was_applied_meanwhile(pair: Trial, s
 @pytest.mark.long
 def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Trial, survives: Check) -> None:
     active, other = pair.begin(20)
-    other.exec(["pairkeep", "backup", "/root/beta.tar.gz"])
-    assert other.exec(["stat", "-c", "%a", "/root/beta.tar.gz"]).stdout.strip() == "600"
+    other.exec(["pairkeep", "backup", "/root/backup.tar.gz"], timeout_s=120)
+    assert other.exec(["stat", "-c", "%a", "/root/backup.tar.gz"]).stdout.strip() == "600"
     other.exec(["pairkeep", "report", "/root/report.tar.gz"], timeout_s=180)
     key = "$(od -An -v -tx1 /etc/corosync/authkey | tr -d ' \\n')"
     hunt = f'tar -xzOf /root/report.tar.gz | grep -c -F -e {PASSWORD} -e "{key}"'
     assert other.exec(["sh", "-c", hunt], check=False).stdout.strip() == "0"
-    refused = other.exec(["pairkeep", "restore", "--yes", "/root/beta.tar.gz"], check=False)
+    refused = other.exec(["pairkeep", "restore", "--yes", "/root/backup.tar.gz"], check=False, timeout_s=120)
     assert refused.returncode == 2
     assert "its supervisor runs" in refused.stderr
     # Another machine in its place: no configuration, and a blank disk.
     other.exec(["systemctl", "stop", "pairkeep.service"], timeout_s=120)
     other.exec(["drbdadm", "down", "shopdata"])
-    other.exec(["sh", "-c", "blkdiscard -f -z /dev/disk/by-id/virtio-data && rm -rf /etc/pairkeep /var/lib/pairkeep"])
+    other.exec(
+        ["sh", "-c", "blkdiscard -f -z /dev/disk/by-id/virtio-data && rm -rf /etc/pairkeep /var/lib/pairkeep"]
+    )
     other.exec(["rm", "/etc/corosync/authkey", "/etc/corosync/corosync.conf", "/etc/drbd.d/shopdata.res"])
-    done = other.exec(["pairkeep", "restore", "--yes", "/root/beta.tar.gz"], timeout_s=120)
+    done = other.exec(["pairkeep", "restore", "--yes", "/root/backup.tar.gz"], timeout_s=120)
     assert "now restart the machine" in done.stdout
     other.exec(["sync"])
     other.power_off()
@@ -179,8 +181,8 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
 def test_packages_are_upgraded_one_node_after_the_other(pair: Trial, survives: Check) -> None:
     active, standby = pair.begin(20)
     for machine in (active, standby):
-        machine.exec(["sh", "-c", REPOSITORY], timeout_s=60)
-    wrong = active.exec(["pairkeep", "upgrade", "--yes"], check=False, timeout_s=60)
+        machine.exec(["sh", "-c", REPOSITORY], timeout_s=180)
+    wrong = active.exec(["pairkeep", "upgrade", "--yes"], check=False, timeout_s=180)
     assert wrong.returncode == 2
     assert f"shop runs here: begin with {standby.name}" in wrong.stderr
     done = standby.exec(["pairkeep", "upgrade", "--yes"], timeout_s=300).stdout
@@ -189,7 +191,7 @@ def test_packages_are_upgraded_one_node_after_the_other(pair: Trial, survives: C
     # Nothing may be wrong while a node is out.
     standby.unplug(2)
     pair.wait("the copy is known to be out of date", lambda s: s["drbd"][0]["current"] == [active.name])
-    refused = active.exec(["pairkeep", "upgrade", "--hand-over", "--yes"], check=False, timeout_s=60)
+    refused = active.exec(["pairkeep", "upgrade", "--hand-over", "--yes"], check=False, timeout_s=180)
     assert refused.returncode == 2
     assert f"the copy of shopdata on {standby.name}" in refused.stderr
     standby.plug(2)
@@ -231,7 +233,7 @@ def _apply(machine: Machine, text: str, why: str, *options: str) -> str:
 
 def _apply_anyway(machine: Machine, text: str) -> subprocess.CompletedProcess[str]:
     _write(machine, EDITED, text)
-    return machine.exec(["pairkeep", "apply"], check=False, timeout_s=120)
+    return machine.exec(["pairkeep", "apply"], check=False, timeout_s=240)
 
 
 def _write(machine: Machine, path: str, text: str) -> None:

@@ -57,6 +57,7 @@ class Core:
         """``config``: what ``cluster`` was made from; without it the one on record."""
         self.cluster = cluster
         self.config = record.config if config is None else config
+        self._changing_to: str | None = None
         self.me = me
         self.world = world
         self.view = ClusterView(cluster, record=record)
@@ -326,14 +327,24 @@ class Core:
         if self.leaving or self.stopping:
             self._say_goodbye()
         elif self._may_change_over():
-            self._ended = True
+            self._changing_to = self.view.record.config.name
             self.world.take_up(self.view.record.config)
 
     def _may_change_over(self) -> bool:
-        """Another configuration is in force for good, and what it changes is stopped here."""
+        """Another configuration is in force for good, what it changes is stopped here, and it is this node's turn.
+
+        One after the other: a machine on which a supervisor starts slowly must not lose all of them at once, or
+        the watchdogs reset all.
+        """
         config = self.view.record.config
-        other = config.name != self.config.name and self.view.settled and self.view.quorate
-        return other and not self._work.running and not any(map(self._has, config.stops))
+        if config.name in (self.config.name, self._changing_to) or not (self.view.settled and self.view.quorate):
+            return False
+        late = [n for n in self.view.members if self.view.reports[n].config != config.name]
+        # Whose corosync is here while its supervisor is not is changing over, unless that was stopped on purpose.
+        here = {*self.view.members, *self.view.record.detached}
+        out = any(self.absences.in_ring(n.name) for n in self.cluster.nodes if n.name not in here)
+        turn = late[:1] == [self.me] and not out
+        return turn and not self._work.running and not any(map(self._has, config.stops))
 
     def _has(self, group: str) -> bool:
         return any(g.name == group for g in self.cluster.groups) and self.local.is_active(group)

@@ -55,6 +55,8 @@ KEPT_EVENTS = 500
 WATCHDOG = "watchdog"
 # Before following DRBD anew, so that a stream which ends at once, for want of the module, costs little.
 FOLLOW_AGAIN_S = 1
+# Before a configuration that could not be taken up, for want of room on the disk perhaps, is tried again.
+TAKE_UP_AGAIN_S = 30
 # How long a supervisor that is stopped tries to tell the others that its services run on.
 GOODBYE_S = 8
 
@@ -145,9 +147,21 @@ class SupervisorService:
 
     def take_up(self, config: Configuration) -> None:
         """systemd starts the next supervisor, which finds services and the watchdog as this one left them."""
+
+        def job() -> Callable[[], None]:
+            try:
+                Versions().put_in_force(config, self.me)
+            except (PairkeepError, OSError) as error:
+                text = f"version {config.version} of cluster.toml cannot be taken up: {error}"
+                return lambda: self._not_taken_up(config, text)
+            return self.finished
+
         self.tell(Event("config", f"version {config.version} of cluster.toml is taken up"))
-        Versions().put_in_force(config, self.me)
-        self.loop.quit()
+        self.lanes.put("config", job)
+
+    def _not_taken_up(self, config: Configuration, text: str) -> None:
+        self.core.on_warning("config", text)
+        GLib.timeout_add_seconds(TAKE_UP_AGAIN_S, _once(partial(self.take_up, config)))
 
     def finished(self) -> None:
         self.loop.quit()

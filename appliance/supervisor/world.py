@@ -45,7 +45,10 @@ class World(Protocol):
         """Answer the kernel's fence-peer handler (codes: drbd.conf(5), and drbd_nl.c)."""
 
     def take_up(self, config: Configuration) -> None:
-        """End, and be started again to run by ``config``. Services run on."""
+        """Prepare to run by ``config``, then end and be started again. Services run on.
+
+        The loop goes on until then: it feeds the watchdog.
+        """
 
     def tell(self, event: Event) -> None: ...
 
