@@ -74,6 +74,7 @@ def test_before_first_boot_nothing_answers_but_what_the_set_up_opens(blank: Mach
     assert len(seen["udp"]) > 3
 
 
+@pytest.mark.long
 def test_a_node_answers_only_where_its_role_needs_it(pair: Trial) -> None:
     active, standby = pair.begin(20)
     addresses = {role.name: f"10.9.1.{role.number}" for role in ROLES}

@@ -111,10 +111,10 @@ def files(folder: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("name", "firmware", "hardware"),
     [
-        ("database", "bios", "virtio"),
+        pytest.param("database", "bios", "virtio", marks=pytest.mark.long),
         ("database", "secure", "virtio"),
-        pytest.param("witness", "bios", "virtio", marks=pytest.mark.long),
-        ("witness", "uefi", "virtio"),
+        ("witness", "bios", "virtio"),
+        pytest.param("witness", "uefi", "virtio", marks=pytest.mark.long),
         # The generic kernel, with hardware that the cloud kernel knows nothing of.
         pytest.param("witness-metal", "bios", "pc", marks=pytest.mark.long),
     ],
