@@ -24,7 +24,7 @@ from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
-from appliance.supervisor.core import QUORUM_UNKNOWN_S, Core
+from appliance.supervisor.core import CHANGE_S, QUORUM_UNKNOWN_S, Core
 from appliance.supervisor.exclusions import HANDLER_AGREES_S, NOT_NEEDED, PEER_FENCED, PEER_OUTDATED
 from appliance.supervisor.world import Event
 
@@ -382,23 +382,34 @@ def test_a_node_that_runs_by_another_cluster_toml_begins_nothing() -> None:
     )
 
 
-def test_nodes_change_over_one_after_the_other() -> None:
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_nodes_change_over_one_after_the_other(comes_back: bool) -> None:
     """Where supervisors start slowly, all at once would be without one for so long that watchdogs reset them."""
     core, desk = running("++++")
     config = Configuration(1, "another cluster.toml")
-    core.on_members(8, PROCESSES[:1] + PROCESSES[2:], NODES)
-    core.on_message("witness", other("witness", core.view.view_id))
-    hear_own(core, desk)
     core.on_message("witness", Configure(core.view.view_id, config))
     hear_own(core, desk)
+    # beta was the first, and is not back yet: be its supervisor restarted, be the machine.
+    desk.time += 5.0
+    core.on_members(8, PROCESSES[:1] + PROCESSES[2:], NODES[:1] + NODES[2:])
+    said = other("witness", core.view.view_id).report
+    core.on_message("witness", Reported(replace(said, record=core.view.record)))
+    hear_own(core, desk)
     core.on_message("witness", Persisted(core.view.record.stamp))
-    # beta has left, and its corosync has not: its supervisor is being restarted.
     assert core.view.settled
+    desk.time += CHANGE_S / 2
+    core.on_tick()
     assert desk.taken_up is None
+    if not comes_back:
+        desk.time += CHANGE_S
+        core.on_tick()
+        assert desk.taken_up == config
+        return
     core.on_members(12, PROCESSES, NODES)
     for node in ("beta", "witness"):
         said = other(node, core.view.view_id).report
-        core.on_message(node, Reported(replace(said, record=core.view.record)))
+        name = config.name if node == "beta" else said.config
+        core.on_message(node, Reported(replace(said, record=core.view.record, config=name)))
     hear_own(core, desk)
     core.on_message("witness", Persisted(core.view.record.stamp))
     assert desk.taken_up == config

@@ -63,6 +63,10 @@ class Absences:
         """Its corosync is here, whether or not its supervisor is."""
         return node in self._ring
 
+    def left_since(self, moment: float) -> bool:
+        """Somebody is not here who was here then."""
+        return any(since >= moment for since in self._since.values())
+
     def is_gone(self, node: str) -> bool:
         return node in self._gone
 

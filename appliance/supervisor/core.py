@@ -40,6 +40,8 @@ BEAT_S = 1.0
 BEAT_FRESH_S = 2.0
 # How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
 QUORUM_UNKNOWN_S = 5.0
+# How long nodes that left while the cluster changes to another configuration are waited for.
+CHANGE_S = 300.0
 
 
 class Core:
@@ -58,6 +60,8 @@ class Core:
         self.cluster = cluster
         self.config = record.config if config is None else config
         self._changing_to: str | None = None
+        # The configuration that nodes are changing to, and since when.
+        self._change = (self.config.name, 0.0)
         self.me = me
         self.world = world
         self.view = ClusterView(cluster, record=record)
@@ -334,15 +338,17 @@ class Core:
         """Another configuration is in force for good, what it changes is stopped here, and it is this node's turn.
 
         One after the other: a machine on which a supervisor starts slowly must not lose all of them at once, or
-        the watchdogs reset all.
+        the watchdogs reset all. So who has left since the change began is waited for, within reason.
         """
         config = self.view.record.config
-        if config.name in (self.config.name, self._changing_to) or not (self.view.settled and self.view.quorate):
+        if config.name in (self.config.name, self._changing_to):
+            return False
+        if self._change[0] != config.name:
+            self._change = (config.name, self.world.now())
+        if not (self.view.settled and self.view.quorate):
             return False
         late = [n for n in self.view.members if self.view.reports[n].config != config.name]
-        # Whose corosync is here while its supervisor is not is changing over, unless that was stopped on purpose.
-        here = {*self.view.members, *self.view.record.detached}
-        out = any(self.absences.in_ring(n.name) for n in self.cluster.nodes if n.name not in here)
+        out = self.world.now() - self._change[1] < CHANGE_S and self.absences.left_since(self._change[1])
         turn = late[:1] == [self.me] and not out
         return turn and not self._work.running and not any(map(self._has, config.stops))
 
