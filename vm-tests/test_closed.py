@@ -74,7 +74,6 @@ def test_before_first_boot_nothing_answers_but_what_the_set_up_opens(blank: Mach
     assert len(seen["udp"]) > 3
 
 
-@pytest.mark.long
 def test_a_node_answers_only_where_its_role_needs_it(pair: Trial) -> None:
     active, standby = pair.begin(20)
     addresses = {role.name: f"10.9.1.{role.number}" for role in ROLES}
@@ -85,7 +84,7 @@ def test_a_node_answers_only_where_its_role_needs_it(pair: Trial) -> None:
     assert scan(pair.lab, SERVICE_ADDRESS, MARIADB, MARIADB)["tcp"] == {MARIADB: "open"}
     # The database listens on the machine's own addresses as well; it is not there for whoever comes along.
     listening = [line.split()[3] for line in active.exec(["ss", "-Hltn"]).stdout.splitlines()]
-    assert f"*:{MARIADB}" in listening
+    assert f"0.0.0.0:{MARIADB}" in listening
     # The cluster has not suffered from it, and what it says to itself still passes.
     pair.wait_rows(20)
     pair.wait_paired()
