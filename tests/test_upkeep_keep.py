@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import InputError
+from appliance.files import replace_file
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.upkeep.collect import HIDDEN, archive, collect, scrub
-from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack, write_private
+from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack
 
 BMC = "Tr0ub4dor&3"
 SQL = "correct-horse-battery"
@@ -44,8 +45,8 @@ def node(tmp_path: Path) -> Path:
         "var/lib/pairkeep/record.json": ("{}", 0o644),
     }
     for name, (text, mode) in files.items():
-        write_private(tmp_path / name, text.encode(), mode)
-    write_private(tmp_path / "etc/corosync/authkey", KEY, 0o400)
+        replace_file(tmp_path / name, text.encode(), mode)
+    replace_file(tmp_path / "etc/corosync/authkey", KEY, 0o400)
     return tmp_path
 
 
@@ -90,7 +91,7 @@ def test_only_root_can_read_a_backup(node: Path, tmp_path: Path) -> None:
     file = tmp_path / "backup.tar.gz"
     file.write_text("was there before, for all to read")
     file.chmod(0o644)
-    write_private(file, pack("alpha", 1.0, node))
+    replace_file(file, pack("alpha", 1.0, node), 0o600)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from appliance.cli.confirm import add_yes, confirm
 from appliance.cli.parsers import Subparsers, add_json, command, print_json
 from appliance.errors import InputError
+from appliance.files import replace_file
 
 if TYPE_CHECKING:
     from appliance.upkeep.keep import Backup
@@ -29,11 +30,11 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_backup(args: argparse.Namespace) -> int:
-    from appliance.upkeep.keep import pack, write_private
+    from appliance.upkeep.keep import pack
 
     _only_root()
     node = os.uname().nodename
-    write_private(args.file, pack(node, time.time()))
+    replace_file(args.file, pack(node, time.time()), 0o600)
     if args.json:
         print_json({"file": str(args.file), "node": node})
     else:

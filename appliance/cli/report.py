@@ -10,6 +10,7 @@ from pathlib import Path
 
 from appliance.cli.parsers import Subparsers, add_json, command, print_json
 from appliance.errors import InputError
+from appliance.files import replace_file
 
 
 def add(subparsers: Subparsers) -> None:
@@ -23,7 +24,6 @@ def add(subparsers: Subparsers) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from appliance.upkeep.collect import archive, collect
-    from appliance.upkeep.keep import write_private
 
     if os.geteuid() != 0:
         raise InputError("only root can read what belongs into it", hint="sudo pairkeep report")
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     name = f"pairkeep-report-{os.uname().nodename}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
     file = args.file or Path(f"{name}.tar.gz")
     found = collect()
-    write_private(file, archive(found, name, now))
+    replace_file(file, archive(found, name, now), 0o600)
     if args.json:
         print_json({"file": str(file), "contents": sorted(found)})
     else:

@@ -27,7 +27,7 @@ class Session(Protocol):
     wizard: Wizard
     gathering: Gathering | None
 
-    def gather(self, changed: Callable[[], None]) -> Gathering:
+    def gather(self, changed: Callable[[], None], /) -> Gathering:
         """Let others join; see Gathering. The one that is there already, if so. Raises JoinError."""
 
     def stop_gathering(self) -> None:
@@ -46,7 +46,7 @@ class FirstBoot:
         self.wizard = Wizard(machine, state.load(path), lambda now: state.save(now, path))
         self.gathering: Gathering | None = None
 
-    def gather(self, changed: Callable[[], None]) -> Gathering:
+    def gather(self, changed: Callable[[], None], /) -> Gathering:
         if self.gathering is None:
             gathering = Gathering(self.wizard.given, changed)
             gathering.start()
@@ -83,8 +83,8 @@ class Settings:
         self.wizard = Wizard(machine, State(), lambda _: None, settings_pages)
         self.gathering: Gathering | None = None
 
-    def gather(self, changed: Callable[[], None]) -> Gathering:
-        raise NotImplementedError
+    def gather(self, _changed: Callable[[], None], /) -> Gathering:
+        raise PairkeepError("this machine is set up already, so nobody joins here")
 
     def stop_gathering(self) -> None:
         """Nobody joins here."""

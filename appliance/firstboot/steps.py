@@ -22,6 +22,7 @@ from appliance.firstboot.answers import Answers
 from appliance.firstboot.network import LinkSettings, merge, network_file
 from appliance.render import render_all, write
 from appliance.run import run
+from appliance.supervisor.store import PATH as RECORD
 
 CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
 ALIAS = "/dev/disk/by-id/pairkeep-data"
@@ -54,9 +55,16 @@ def _wipe_disk(answers: Answers) -> None:
     """Every block, not just what says what is there: DRBD takes two blank disks for equal, and copies nothing.
 
     blkdiscard opens the disk for itself alone, so one that is in use is refused. A large hard disk takes hours.
+    On a node never: these steps are done again when what follows them failed, and by then there may be data.
     """
-    if answers.settings.wipe:
-        run(["blkdiscard", "--zeroout", answers.settings.disk])
+    if not answers.settings.wipe or CLUSTER_TOML.exists():
+        return
+    if RECORD.exists():
+        raise InputError(
+            f"{RECORD} is there, so this machine was a node, and its disk may hold the newest data; not erased",
+            hint=f"if they are needed no more: rm {RECORD}, and restart the machine",
+        )
+    run(["blkdiscard", "--zeroout", answers.settings.disk])
 
 
 def check_disks(answers: Answers) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from appliance import __version__
 from appliance.config.load import parse
 from appliance.config.model import Cluster
 from appliance.errors import InputError
+from appliance.files import replace_file
 
 # Relative to the root. The last one makes a machine a node, so it is written last.
 COMMIT = "etc/pairkeep/cluster.toml"
@@ -47,24 +47,6 @@ class Backup:
     node: str
     cluster: Cluster
     files: dict[str, tuple[bytes, int]]
-
-
-def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Replace ``path`` whole, with ``mode`` from the first byte on."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.unlink(missing_ok=True)
-    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-        os.fchmod(out.fileno(), mode)
-        out.write(data)
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def pack(node: str, at: float, root: Path = Path("/")) -> bytes:
@@ -110,9 +92,9 @@ def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")
     (root / COMMIT).unlink(missing_ok=True)
     for name, (content, mode) in backup.files.items():
         if name != COMMIT:
-            write_private(root / name, content, mode)
+            replace_file(root / name, content, mode)
     prepare()
-    write_private(root / COMMIT, *backup.files[COMMIT])
+    replace_file(root / COMMIT, *backup.files[COMMIT])
 
 
 def _files(root: Path) -> Iterator[Path]:

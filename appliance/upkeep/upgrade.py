@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.errors import InputError, PairkeepError
+from appliance.files import replace_file
 
 BEGUN = Path("/var/lib/pairkeep/upgrade.json")
 APT = ("apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef")
@@ -175,4 +176,4 @@ def _wait(tools: Tools, what: str, standby: str | None) -> None:
 
 
 def _keep(tools: Tools, begun: Begun) -> None:
-    tools.begun.write_text(json.dumps(asdict(begun)))
+    replace_file(tools.begun, json.dumps(asdict(begun)).encode())
