@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.checked import tell
+from appliance.cli.parsers import Subparsers, add_json, command
 
 
 def add(subparsers: Subparsers) -> None:
@@ -19,35 +20,16 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 2 when there are mistakes."""
-    from appliance.config.load import ConfigError
-
-    try:
-        kind = _checked(args.file)
-    except ConfigError as error:
-        if not args.json:
-            raise
-        print_json({"file": str(args.file), "valid": False, "problems": error.problems})
-        return error.exit_code
-    if args.json:
-        print_json({"file": str(args.file), "valid": True, "problems": []})
-    else:
-        print(f"{args.file}: no mistakes. {kind}")
-    return 0
+    return tell(args, _checked)
 
 
 def _checked(path: Path) -> str:
     """What kind of file it is, in words. Raises ConfigError, InputError."""
-    from appliance.errors import InputError
+    from appliance.config.load import read
     from appliance.firstboot.answers import parse_answers
     from appliance.firstboot.setup_file import is_setup, parse_setup
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: found bytes that are not UTF-8 at offset {error.start}") from error
+    text = read(path)
     if is_setup(text):
         return f"It answers the wizard's pages: {', '.join(sorted(parse_setup(text, str(path))))}."
     answers = parse_answers(text, str(path))

@@ -6,7 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.checked import tell
+from appliance.cli.parsers import Subparsers, add_json, command
 
 
 def add(subparsers: Subparsers) -> None:
@@ -19,24 +20,15 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 2 when there are mistakes."""
-    from appliance.config.load import ConfigError, load
+    return tell(args, _checked)
 
-    try:
-        cluster = load(args.file)
-    except ConfigError as error:
-        if not args.json:
-            raise
-        print_json({"file": str(args.file), "valid": False, "problems": error.problems})
-        return error.exit_code
-    if args.json:
-        print_json({"file": str(args.file), "valid": True, "problems": []})
-        return 0
+
+def _checked(path: Path) -> str:
+    """What the cluster consists of. Raises ConfigError, InputError."""
+    from appliance.config.load import load
+
+    cluster = load(path)
     workers = " and ".join(node.name for node in cluster.workers)
     voters = ", ".join(node.name for node in cluster.nodes if node.votes_only) or "none"
     groups = ", ".join(group.name for group in cluster.groups) or "none"
-    print(
-        f"{args.file}: no mistakes. Cluster {cluster.name}: {workers}; votes only: {voters}; "
-        f"groups: {groups}; fencing: {cluster.fencing}"
-    )
-    return 0
+    return f"Cluster {cluster.name}: {workers}; votes only: {voters}; groups: {groups}; fencing: {cluster.fencing}"

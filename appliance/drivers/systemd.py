@@ -52,17 +52,11 @@ class Systemd:
 
     def active_state(self, unit: str) -> str:
         """The unit's ActiveState; ``inactive`` when it is not even loaded. From worker threads only."""
-        if unit not in self._paths:
-            self._paths[unit] = str(self.call(self._manager, "LoadUnit", unit))
-        # The path is made of the unit's name and stays; asking for it loads the unit again where need be.
-        return str(self.call(self._object(self._paths[unit], PROPERTIES), "Get", UNIT, "ActiveState"))
+        return str(self._get(unit, UNIT, "ActiveState"))
 
     def program(self, unit: str) -> str:
         """The path of what a service starts; empty for units that start nothing. From worker threads only."""
-        path = str(self.call(self._manager, "LoadUnit", unit))
-        if not unit.endswith(".service"):
-            return ""
-        commands = self.call(self._object(path, PROPERTIES), "Get", SERVICE, "ExecStart")
+        commands = self._get(unit, SERVICE, "ExecStart") if unit.endswith(".service") else ()
         return str(commands[0][0]) if commands else ""
 
     def watch(self, unit: str, changed: Callable[[bool], None]) -> None:
@@ -105,6 +99,12 @@ class Systemd:
         if failure:
             raise DriverError(f"systemd refused {method}: {failure[0]}")
         return answer[0] if answer else None
+
+    def _get(self, unit: str, interface: str, name: str) -> Any:
+        if unit not in self._paths:
+            self._paths[unit] = str(self.call(self._manager, "LoadUnit", unit))
+        # The path is made of the unit's name and stays; asking for it loads the unit again where need be.
+        return self.call(self._object(self._paths[unit], PROPERTIES), "Get", interface, name)
 
     def _object(self, path: str, interface: str) -> Any:
         return dbus.Interface(self._bus.get_object(NAME, path, introspect=False), interface)
