@@ -10,6 +10,7 @@ import pytest
 
 from appliance.config.model import Cluster
 from appliance.errors import PairkeepError
+from appliance.lab.machine import Machine
 from appliance.lab.trial import Trial, events, paired
 from appliance.lab.writer import longest_outage
 
@@ -112,14 +113,14 @@ def test_mariadbd_killed_again_and_again_moves(pair: Trial, survives: Check) -> 
 
 def test_supervisor_killed_costs_nothing(pair: Trial, survives: Check) -> None:
     active, _ = pair.begin(50)
-    before = _main_pid(pair, "mariadb")
-    supervisor = _main_pid(pair, "pairkeep")
+    before = active.main_pid("mariadb.service")
+    supervisor = _supervisor(active)
     killed_at = time.time()
-    active.kill_process("appliance.supervisor")
-    pair.wait("a new supervisor takes part", lambda _: _main_pid(pair, "pairkeep") not in ("0", supervisor))
+    active.kill_process("appliance.supervisor", parent=active.main_pid("pairkeep.service"))
+    pair.wait("a new supervisor takes part", lambda _: _supervisor(active) != supervisor)
     pair.wait_running(active.name)
     pair.wait_rows(100)
-    assert _main_pid(pair, "mariadb") == before
+    assert active.main_pid("mariadb.service") == before
     # The same server, and no pause beyond what the new process takes from the client's one processor.
     assert longest_outage(pair.rows, since=killed_at).seconds < 3
     survives()
@@ -217,9 +218,9 @@ def _node(status: dict, name: str) -> str:
     return next((n["state"] for n in status["nodes"] if n["name"] == name), "")
 
 
-def _main_pid(pair: Trial, unit: str) -> str:
-    machine = pair.lab[pair.running_on() or "alpha"]
-    return machine.exec(["systemctl", "show", "-P", "MainPID", f"{unit}.service"], check=False).stdout.strip()
+def _supervisor(machine: Machine) -> str:
+    parent = machine.main_pid("pairkeep.service")
+    return machine.exec(["pgrep", "--parent", str(parent), "--full", "appliance.supervisor"]).stdout.strip()
 
 
 def _boot_id(machine: object) -> str:

@@ -81,7 +81,7 @@ SECOND_ADDRESS = '{ address = "10.9.1.101/24" },\n]'
 
 def test_a_changed_cluster_toml_comes_into_force_without_touching_the_service(pair: Trial, survives: Check) -> None:
     active, _ = pair.begin(50)
-    before, began = _main_pid(active, "mariadb"), pair.rows[-1].at
+    before, began = active.main_pid("mariadb.service"), pair.rows[-1].at
     text = CLUSTER_TOML.replace("\n]\n", f"\n  {SECOND_ADDRESS}\n").replace('prefer = "alpha"', 'prefer = "beta"')
     done = _apply(active, text, "a second address")
     assert "group.shop: address:10.9.1.101/24 is new" in done
@@ -89,7 +89,7 @@ def test_a_changed_cluster_toml_comes_into_force_without_touching_the_service(pa
     pair.wait("the second address is there", lambda _: "10.9.1.101" in active.exec(["ip", "-br", "address"]).stdout)
     pair.wait_running(active.name)
     pair.wait_rows(50)
-    assert _main_pid(active, "mariadb") == before
+    assert active.main_pid("mariadb.service") == before
     assert longest_outage(pair.rows, since=began).seconds < 3
     for name in ("alpha", "beta", "witness"):
         assert pair.lab[name].exec(["cat", EDITED]).stdout == text
@@ -238,7 +238,3 @@ def _apply_anyway(machine: Machine, text: str) -> subprocess.CompletedProcess[st
 
 def _write(machine: Machine, path: str, text: str) -> None:
     machine.exec(["tee", path], stdin=text)
-
-
-def _main_pid(machine: Machine, unit: str) -> str:
-    return machine.exec(["systemctl", "show", "-P", "MainPID", f"{unit}.service"]).stdout.strip()

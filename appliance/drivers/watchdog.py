@@ -4,8 +4,8 @@
 Rules from Documentation/watchdog/watchdog-api.rst and drivers/watchdog/watchdog_dev.c: opening arms it;
 WDIOC_KEEPALIVE gives it its full time again; and so does *closing* it, unless it was stopped before.
 That last rule is why the descriptor outlives the supervisor: were it closed when a supervisor is killed,
-the machine would live on longer than the others wait for its reset. systemd keeps it and gives it to the
-next supervisor (sd_pid_notify_with_fds(3), FDSTORE).
+the machine would live on longer than the others wait for its reset. The supervisor's parent keeps it, and
+so does systemd (supervisor/parent.py).
 """
 
 from __future__ import annotations

@@ -205,16 +205,17 @@ def idle(seconds: float, progress: Progress) -> Figures:
 
 
 def _used(pair: Trial, machine: str) -> dict[str, float]:
+    # What the parent and its child share is counted once: by proportional shares (proc(5), smaps_rollup).
     script = (
-        "pid=$(systemctl show -P MainPID pairkeep.service); cat /proc/uptime; "
-        "grep VmRSS /proc/$pid/status; cat /proc/$pid/stat; getconf CLK_TCK"
+        "cat /proc/uptime; systemctl show -P CPUUsageNSec pairkeep.service; "
+        "for pid in $(cat /sys/fs/cgroup/system.slice/pairkeep.service/cgroup.procs); do "
+        "grep ^Pss: /proc/$pid/smaps_rollup; done"
     )
-    uptime, rss, stat, ticks = pair.lab[machine].exec(["sh", "-c", script]).stdout.splitlines()
-    fields = stat.rsplit(")", 1)[1].split()
+    uptime, cpu_ns, *shares = pair.lab[machine].exec(["sh", "-c", script]).stdout.splitlines()
     return {
         "uptime_s": float(uptime.split()[0]),
-        "rss_kib": float(rss.split()[1]),
-        "cpu_s": (int(fields[11]) + int(fields[12])) / int(ticks),
+        "rss_kib": sum(float(share.split()[1]) for share in shares),
+        "cpu_s": int(cpu_ns) / 1e9,
     }
 
 

@@ -309,8 +309,15 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "supervisor-killed",
         "the active machine's supervisor is killed",
-        lambda s: s.active.kill_process("appliance.supervisor"),
+        lambda s: s.active.kill_process("appliance.supervisor", parent=s.active.main_pid("pairkeep.service")),
         {WRITES: STAYS, RESYNC: STAYS, SWITCHOVER: MOVES},
+        bound_s=120,
+    ),
+    Fault(
+        "supervisor-and-parent",
+        "the active machine's supervisor is killed together with its parent",
+        lambda s: s.active.kill_process("appliance.supervisor"),
+        {WRITES: STAYS},
         bound_s=120,
     ),
     Fault(

@@ -156,14 +156,19 @@ class Machine:
         """Repair cables, cards, disks and BMC. What goes on inside the machine is not touched (inside.py)."""
         self._ask("heal")
 
-    def kill_process(self, pattern: str, number: int = signal.SIGKILL) -> None:
+    def kill_process(self, pattern: str, number: int = signal.SIGKILL, *, parent: int | None = None) -> None:
         """Send a signal to each process whose command line matches ``pattern`` (pkill(1), --full).
 
-        Raises PairkeepError when there is none.
+        ``parent``: only to children of this process. Raises PairkeepError when there is none.
         """
-        done = self.exec(["pkill", f"-{int(number)}", "--full", "--", pattern], check=False)
+        which = [] if parent is None else ["--parent", str(parent)]
+        done = self.exec(["pkill", f"-{int(number)}", *which, "--full", "--", pattern], check=False)
         if done.returncode != 0:
             raise PairkeepError(f"no process on {self.name} matches {pattern!r} {done.stderr}".strip())
+
+    def main_pid(self, unit: str) -> int:
+        """The number of a service's main process; 0 without one."""
+        return int(self.exec(["systemctl", "show", "-P", "MainPID", unit]).stdout)
 
     def qmp(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """One QMP command's answer (QEMU's QMP reference)."""

@@ -3,30 +3,22 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
-
-import jinja2
+from typing import TYPE_CHECKING
 
 from appliance.config.model import Cluster, IPAddress, Node, Service
 from appliance.files import replace_file
 from appliance.render.ports import corosync_port, service_ports
 
+if TYPE_CHECKING:
+    import jinja2
+
 
 def endpoint(address: IPAddress, port: int) -> str:
     """``address`` and ``port`` as drbd.conf(5) writes them after its address family."""
     return f"ipv6 [{address}]:{port}" if address.version == 6 else f"ipv4 {address}:{port}"
-
-
-_templates = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    undefined=jinja2.StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-    autoescape=False,  # noqa: S701 (configuration files, not HTML; values have passed config.schema)
-)
-_templates.globals |= {"endpoint": endpoint, "corosync_port": corosync_port}
 
 
 def closed_rules() -> str:
@@ -88,4 +80,20 @@ def write(files: Mapping[Path, str], root: Path) -> tuple[Path, ...]:
 
 
 def _text(template: str, **values: object) -> str:
-    return _templates.get_template(f"{template}.j2").render(**values)
+    return _templates().get_template(f"{template}.j2").render(**values)
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    import jinja2  # A supervisor that starts can do without, and it takes a seventh of its start.
+
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (configuration files, not HTML; values have passed config.schema)
+    )
+    found.globals |= {"endpoint": endpoint, "corosync_port": corosync_port}
+    return found

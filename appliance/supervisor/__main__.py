@@ -13,6 +13,7 @@ import traceback
 import dbus
 from dbus.mainloop.glib import DBusGMainLoop
 from gi.repository import GLib
+from systemd import daemon
 
 from appliance.config.load import parse
 from appliance.errors import PairkeepError
@@ -20,11 +21,14 @@ from appliance.run import run
 from appliance.supervisor import store
 from appliance.supervisor.api import Api
 from appliance.supervisor.operations import SupervisorOperations
+from appliance.supervisor.parent import Parent
 from appliance.supervisor.service import SupervisorService
 from appliance.upkeep.versions import Versions
 
 
 def main() -> int:
+    handles = {name: handle for handle, name in daemon.listen_fds_with_names().items()}
+    keep = Parent(handles, _keep_in_systemd).fork()
     _end_on_any_surprise()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     DBusGMainLoop(set_as_default=True)
@@ -32,7 +36,7 @@ def main() -> int:
     try:
         me, record = os.uname().nodename, store.load()
         config, text = Versions().start(record, me)
-        service = SupervisorService(parse(text), me, loop, record, config)
+        service = SupervisorService(parse(text), me, loop, record, config, keep)
         api = Api(dbus.SystemBus(), SupervisorOperations(service, text))
         service.publish = api.EventHappened
         service.start()
@@ -44,8 +48,13 @@ def main() -> int:
     return 0
 
 
+def _keep_in_systemd(name: str, handle: int) -> None:
+    """sd_pid_notify_with_fds(3): the next parent finds it, whatever ends this one."""
+    daemon.notify(f"FDSTORE=1\nFDNAME={name}", fds=[handle])
+
+
 def _end_on_any_surprise() -> None:
-    """A supervisor that went wrong must not go on: systemd starts another, which looks at everything afresh.
+    """A supervisor that went wrong must not go on: its parent starts another, which looks at everything afresh.
 
     GLib prints an exception of a callback and carries on; a worker thread just ends.
     """

@@ -38,6 +38,7 @@ from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.links import Links
+from appliance.supervisor.parent import Keep
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
 from appliance.upkeep.versions import Versions
@@ -51,7 +52,7 @@ LOOK_AFTER_MS = 200
 # How often the progress of a running resync or verify is read.
 PROGRESS_S = 2
 KEPT_EVENTS = 500
-# The name under which systemd keeps the watchdog's descriptor from one supervisor to the next.
+# The name under which the parent and systemd keep the watchdog's descriptor from one supervisor to the next.
 WATCHDOG = "watchdog"
 # Before following DRBD anew, so that a stream which ends at once, for want of the module, costs little.
 FOLLOW_AGAIN_S = 1
@@ -65,7 +66,7 @@ class SupervisorService:
     """Implements `world.World` for real and feeds Core with what happens."""
 
     def __init__(
-        self, cluster: Cluster, me: str, loop: GLib.MainLoop, record: Record, config: Configuration
+        self, cluster: Cluster, me: str, loop: GLib.MainLoop, record: Record, config: Configuration, keep: Keep
     ) -> None:
         """``config``: what ``cluster`` was made from; ``record``: what this node has on disk."""
         self.cluster = cluster
@@ -78,8 +79,8 @@ class SupervisorService:
         self.lanes = Lanes(lambda then: GLib.idle_add(_once(then), priority=GLib.PRIORITY_DEFAULT))
         self._watchdog = Watchdog(
             timeout_s=cluster.watchdog_s,
-            keep=lambda handle: daemon.notify(f"FDSTORE=1\nFDNAME={WATCHDOG}", fds=[handle]),
-            handle=next((fd for fd, name in daemon.listen_fds_with_names().items() if name == WATCHDOG), None),
+            keep=partial(keep.leave, WATCHDOG),
+            handle=keep.handle(WATCHDOG),
         )
         self._answers: dict[str, list[Callable[[int], None]]] = {}
         self._disks: dict[str, DrbdStatus] = {}
@@ -146,7 +147,7 @@ class SupervisorService:
         self.publish(json.dumps(value))
 
     def take_up(self, config: Configuration) -> None:
-        """systemd starts the next supervisor, which finds services and the watchdog as this one left them."""
+        """The next supervisor finds services and the watchdog as this one left them."""
 
         def job() -> Callable[[], None]:
             try:
