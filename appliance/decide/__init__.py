@@ -15,7 +15,7 @@ from appliance.decide.eligible import absence
 from appliance.decide.fencing import shots
 from appliance.decide.placement import Placement, place
 from appliance.decide.steps import Fence, Step, drbd_steps, group_steps, stop_step
-from appliance.decide.view import ClusterView, GroupReport
+from appliance.decide.view import NEVER, ClusterView, GroupReport
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ def _configuring(view: ClusterView) -> Decision:
 def _no_quorum(view: ClusterView) -> str:
     total = len(view.cluster.nodes)
     if 2 * len(view.members) > total:
+        if not view.remembers:
+            blank = [n for n in view.members if view.reports[n].record.stamp == NEVER]
+            absent = [n.name for n in view.cluster.nodes if n.name not in view.members]
+            return (
+                f"no quorum: {' and '.join(blank)} has no record of what was agreed on (new or restored), so "
+                f"{' and '.join(absent)} has to be here once"
+            )
         doubtful = [n for n in view.members if not view.reports[n].quorate]
         return f"no quorum: corosync on {' and '.join(doubtful)} does not see a majority yet"
     met = ": after a cold start both nodes have to meet first" if view.cluster.two_node else ""

@@ -35,7 +35,8 @@ class Pair(Connection):
     def has_data(self, node: str) -> bool:
         """A read gets an answer and no error."""
         side = self.sides[node]
-        return at_least(side.disk, "Outdated") or (side.connected and at_least(side.peer_disk, "Outdated"))
+        remote = side.connected and self._alive(side) and at_least(side.peer_disk, "Outdated")
+        return at_least(side.disk, "Outdated") or remote
 
     def report(self, node: str) -> DrbdReport:
         side = self.sides[node]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from appliance.config.model import Address, Cluster, Filesystem, Service
 from appliance.decide.messages import Fenced, SetMaintenance, SetStandby, Switchover
+from appliance.decide.view import BLANK
 from appliance.errors import InputError
 from appliance.sim.cluster import SimCluster
 from appliance.sim.device import MOODS
@@ -241,6 +242,43 @@ def _replace(sim: SimCluster, node: str, pair: str, *, blank: bool, careless: bo
         sim.story.tell("person", "{} gets {} disk for {}", node, "a blank" if blank else "its old", pair)
         disks.replace_disk(node, blank=blank)
         disks.attach(node)
+
+
+@_fault(_seconds(5.0, 60.0))
+def replace_machine(sim: SimCluster, node: str, seconds: float) -> None:
+    """A machine is lost with all its disks; a new one gets its name, its keys and cluster.toml from a backup."""
+    mine = [(name, disks) for name, disks in sim.pairs.items() if node in disks.sides]
+    newest = max((m.record for m in sim.machines.values()), key=lambda record: record.stamp)
+    for name, disks in mine:
+        peer = disks.peer(disks.sides[node])
+        # Who would throw the only good copy away is asked not to.
+        if peer.disk != "UpToDate" or peer.name not in newest.current.get(name, ()):
+            return
+    sim.story.tell(node, "is lost with its disks, and replaced by a new machine from its backup")
+    sim.machines[node].power_off("loses its power")
+    for _name, disks in mine:
+        disks.disk_fails(node)
+        disks.replace_disk(node, blank=True)
+    sim.machines[node].record = BLANK
+    sim.later(seconds, lambda: sim.machines[node].power_on())
+
+
+@_fault(_seconds(5.0, 60.0))
+def lose_a_witness_of_writes(sim: SimCluster, node: str, seconds: float) -> None:
+    """``node`` goes on alone with a third; that one is replaced, and ``node`` lost, before the other is back."""
+    third = next((n.name for n in sim.cluster.nodes if n.votes_only), None)
+    if third is None or node == third:
+        return
+    peer = sim.cluster.peer_of(node)
+    pull_all(sim, peer)
+
+    def lose() -> None:
+        replace_machine(sim, third, 1.0)
+        sim.machines[node].power_off("power cut")
+        plug_all(sim, peer)
+        sim.later(seconds, sim.machines[node].power_on)
+
+    sim.later(10.0, lose)
 
 
 # Services and supervisors ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from appliance.decide.steps import Start, Step, Stop
+from appliance.decide.view import NEVER
 
 if TYPE_CHECKING:
     from appliance.sim.disks import Pair
@@ -81,9 +82,11 @@ class Judge:
         return {name for name, which in self._woken if which == pair}
 
     def _on_majority(self, pair: str, node: str, peer: str) -> None:
-        """So many disks say that ``peer`` lacks writes that nobody can miss it."""
-        knows = [s for s in self.sites.values() if peer not in s.machine.record.current.get(pair, (peer,))]
-        if 2 * len(knows) <= len(self.sites) and not (self.sites[node].cluster.two_node and knows):
+        """So many disks say that ``peer`` lacks writes that no majority of those with a record can miss it."""
+        records = [s.machine.record for s in self.sites.values()]
+        knows = [r for r in records if peer not in r.current.get(pair, (peer,))]
+        could_miss = [r for r in records if r not in knows and r.stamp > NEVER]
+        if 2 * len(could_miss) > len(records) and not (self.sites[node].cluster.two_node and knows):
             text = f"{node} acknowledges a write that {peer} lacks, and {len(knows)} nodes have it on record"
             raise ViolationError("not on record", text)
 

@@ -103,6 +103,12 @@ def adopts_the_oldest_record(broken: Broken) -> None:
 
 
 @mutant()
+def counts_a_node_without_a_record(broken: Broken) -> None:
+    """A machine that was replaced takes part in a majority although it has forgotten everything."""
+    broken.set(ClusterView, "remembers", True)
+
+
+@mutant()
 def forgets_the_record(broken: Broken) -> None:
     """The record is never written to disk."""
     broken.edit(Process, "persist", "self.machine.record = record", "pass")
