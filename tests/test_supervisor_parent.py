@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +20,14 @@ CHILD = """
 import os, pathlib, signal, sys
 from appliance.supervisor import parent
 parent.PAUSE_S = 0.01
-keep = parent.Parent({}, lambda name, handle: print("left", name, flush=True)).fork()
+parent.BUSY_S = 0.5
+ready = []
+prepare = lambda: ready.append(1)
+keep = parent.Parent({}, lambda name, handle: print("left", name, flush=True), prepare).fork()
 path = pathlib.Path(sys.argv[1])
 handle = keep.handle("file")
 kept = "nothing" if handle is None else os.readlink(f"/proc/self/fd/{handle}")
-print("child", os.getpid(), os.getppid(), kept, flush=True)
+print("child", os.getpid(), os.getppid(), kept, len(ready), flush=True)
 for word in sys.stdin.readline().split():
     if word == "leave":
         keep.leave("file", os.open(path, os.O_RDONLY))
@@ -61,16 +65,24 @@ def _say(process: subprocess.Popen[str], words: str) -> None:
 
 
 def test_one_child_follows_another_and_finds_what_was_left(started: subprocess.Popen[str], tmp_path: Path) -> None:
-    _, first, parent, kept = _line(started)
+    _, first, parent, kept, _ready = _line(started)
     assert (int(parent), kept) == (started.pid, "nothing")
     _say(started, "leave 3")
     assert _line(started) == ["left", "file"]
-    _, second, parent, kept = _line(started)
+    _, second, parent, kept, _ready = _line(started)
     assert (int(parent), kept) == (started.pid, str(tmp_path / "kept"))
     assert second != first
     _say(started, "wait")
     os.kill(int(second), signal.SIGKILL)
     assert _line(started)[3] == str(tmp_path / "kept")
+
+
+def test_what_was_prepared_while_one_lived_the_next_has(started: subprocess.Popen[str]) -> None:
+    first = _line(started)
+    _say(started, "wait")
+    time.sleep(2)
+    os.kill(int(first[1]), signal.SIGKILL)
+    assert (first[4], _line(started)[4]) == ("0", "1")
 
 
 def test_sigterm_ends_the_child_and_then_the_parent(started: subprocess.Popen[str]) -> None:

@@ -21,6 +21,12 @@ _VIEW = get_type_hints(ClusterView)
 _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in get_args(Message)}
 
 
+def prepare() -> None:
+    """Make now what reading any of it for the first time would make: code, which takes a while."""
+    for kind in (*_TYPES.values(), Record, Configuration):
+        _converter.get_structure_hook(kind)
+
+
 class CodecError(PairkeepError):
     """Bytes that are not what this version of Pairkeep writes."""
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -16,7 +18,9 @@ from gi.repository import GLib
 from systemd import daemon
 
 from appliance.config.load import parse
+from appliance.drivers import rtnetlink
 from appliance.errors import PairkeepError
+from appliance.membership import codec
 from appliance.run import run
 from appliance.supervisor import store
 from appliance.supervisor.api import Api
@@ -28,7 +32,7 @@ from appliance.upkeep.versions import Versions
 
 def main() -> int:
     handles = {name: handle for handle, name in daemon.listen_fds_with_names().items()}
-    keep = Parent(handles, _keep_in_systemd).fork()
+    keep = Parent(handles, _keep_in_systemd, _prepare).fork()
     _end_on_any_surprise()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     DBusGMainLoop(set_as_default=True)
@@ -51,6 +55,13 @@ def main() -> int:
 def _keep_in_systemd(name: str, handle: int) -> None:
     """sd_pid_notify_with_fds(3): the next parent finds it, whatever ends this one."""
     daemon.notify(f"FDSTORE=1\nFDNAME={name}", fds=[handle])
+
+
+def _prepare() -> None:
+    codec.prepare()
+    rtnetlink.load()
+    with contextlib.suppress(ImportError):  # only images with a database have it
+        importlib.import_module("pymysql")
 
 
 def _end_on_any_surprise() -> None:

@@ -132,6 +132,7 @@ class Core:
         for node in before:
             if node not in self.view.members:
                 self.world.tell(Event("left", f"{node} has left", {"node": node}))
+        self._beat()
         self._flush(force=True)
 
     def on_quorum(self, quorate: bool) -> None:
@@ -141,6 +142,7 @@ class Core:
             self.quorate = quorate
             text = "this node has quorum" if quorate else "this node has no quorum: its groups stop"
             self.world.tell(Event("quorum", text, {"quorate": quorate}))
+            self._beat()
             self._flush()
 
     def on_message(self, sender: str, message: Message) -> None:
@@ -223,7 +225,7 @@ class Core:
         """About once a second."""
         if self._ended:
             return
-        self.world.multicast(Beat(self.world.now()))
+        self._beat()
         if self._ready_at is not None and not self.local.active and not self._work.running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
@@ -415,6 +417,10 @@ class Core:
                 self.local.give_up(name, f"the disk of {name} does not answer, and {self._peer} can go on")
             if name not in self.exclusions.frozen:
                 self._requests.about_disks(self.view, name, report)
+
+    def _beat(self) -> None:
+        """The watchdog gets its word when this comes back: at once, for a start or a new ring took time from it."""
+        self.world.multicast(Beat(self.world.now()))
 
     @property
     def _peer(self) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -22,6 +24,8 @@ PR_SET_PDEATHSIG = 1
 # One that lived for less than this is not followed at once: what ended it is still there.
 SHORT_LIFE_S = 5.0
 PAUSE_S = 1.0
+# So long after a child's start the machine has better things to do than to prepare for the next one.
+BUSY_S = 30.0
 _LONGEST_NAME = 64
 
 
@@ -41,11 +45,18 @@ class Keep:
 
 
 class Parent:
-    """``handles``: descriptors by name that an earlier parent left; ``left``: told of each new one."""
+    """``handles``: descriptors by name that an earlier parent left; ``left``: told of each new one.
 
-    def __init__(self, handles: Mapping[str, int], left: Callable[[str, int], None]) -> None:
+    ``prepare`` loads what a child loads only after its start, so that the next one has that as well.
+    """
+
+    def __init__(
+        self, handles: Mapping[str, int], left: Callable[[str, int], None], prepare: Callable[[], None]
+    ) -> None:
         self._handles = dict(handles)
         self._left = left
+        self._prepare = prepare
+        self._prepared = False
         self._child = 0
         self._ending = False
 
@@ -61,6 +72,8 @@ class Parent:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             if self._ending:
                 sys.exit(0)
+            # What the collector leaves alone stays shared with the children (gc.freeze).
+            gc.freeze()
             began, parent = time.monotonic(), os.getpid()
             self._child = os.fork()
             if self._child == 0:
@@ -85,6 +98,9 @@ class Parent:
         """Take what the child leaves, until it ends: then the kernel closes its end."""
         with ours:
             while True:
+                if not self._prepared and not select.select([ours], [], [], BUSY_S)[0]:
+                    self._prepare()
+                    self._prepared = True
                 name, handles, _, _ = socket.recv_fds(ours, _LONGEST_NAME, 1, socket.MSG_CMSG_CLOEXEC)
                 if not name:
                     return
