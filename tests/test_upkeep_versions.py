@@ -16,6 +16,7 @@ from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
 from appliance.errors import InputError
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.render import write
+from appliance.run import RunError
 from appliance.sim.cluster import SimCluster
 from appliance.sim.faults import wish
 from appliance.sim.repair import attend
@@ -325,3 +326,16 @@ def test_a_node_that_was_away_takes_the_version_up_when_it_is_back() -> None:
     assert beta is not None
     assert beta.core.config.version == 1
     assert "beta     takes up version 1" in sim.story.text()
+
+
+def test_a_rule_that_nft_refuses_keeps_no_node_from_starting(versions: Versions, tmp_path: Path) -> None:
+    versions.start(BLANK, "alpha")
+    versions.running.unlink()
+
+    def refuse() -> None:
+        raise RunError(["nft", "-f", "/etc/nftables.conf"], 1, "syntax error")
+
+    stubborn = replace(versions, reload=refuse)
+    assert stubborn.start(Record(Stamp(4), config=SECOND), "alpha") == (SECOND, NEW_TEXT)
+    assert stubborn.start(BLANK, "alpha") == (SECOND, NEW_TEXT)
+    assert (tmp_path / "etc/corosync/corosync.conf").exists()

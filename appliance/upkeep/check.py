@@ -10,9 +10,11 @@ from pathlib import Path
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
 from appliance.drivers.fence import FOLDER
+from appliance.render import render_all
 from appliance.run import run
 
 NET = Path("/sys/class/net")
+RULES = Path("/etc/nftables.conf")
 
 
 def problems(text: str, me: str) -> tuple[str, ...]:
@@ -33,6 +35,7 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
                 yield f"node.{node.name}.fence: there is no fence agent {device.agent}"
             if device.password_file is not None and not Path(device.password_file).exists():
                 yield f"node.{node.name}.fence: {device.password_file} does not exist"
+    yield from _rules(render_all(cluster, me)[RULES])
     if cluster.node(me).votes_only:
         return
     for drbd in cluster.drbd:
@@ -41,6 +44,13 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
         for resource in group.resources:
             for problem in _resource(resource):
                 yield f"group.{group.name}: {problem}"
+
+
+def _rules(text: str) -> Iterator[str]:
+    """With the files that it includes, which are people's own."""
+    done = run(["nft", "--check", "--file", "-"], stdin=text, check=False, timeout_s=30)
+    if done.returncode != 0:
+        yield f"{RULES}: nft refuses it: {' '.join(done.stderr.split())}"
 
 
 def _disk(drbd: Drbd) -> Iterator[str]:

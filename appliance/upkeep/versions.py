@@ -10,6 +10,7 @@ cut comes between two lines: either the next start begins here again, or the ver
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,9 @@ from appliance.decide.view import FIRST, Configuration, Record
 from appliance.errors import InputError
 from appliance.membership.codec import config_from_value
 from appliance.render import render_all, write
-from appliance.run import run
+from appliance.run import RunError, run
+
+log = logging.getLogger("pairkeep")
 
 FILE, ABOUT = "cluster.toml", "about.json"
 
@@ -47,9 +50,12 @@ class Versions:
         if config is None:
             config = record.config
             if config.version:
-                self.put_in_force(config, me)
-            else:
-                self._say_running(config)
+                try:
+                    self.put_in_force(config, me)
+                except RunError as error:
+                    # All files are there. A rule of somebody's own that nft refuses is no reason to be no node.
+                    log.error("%s", error)
+            self._say_running(config)
         return config, self.text(config)
 
     def put_in_force(self, config: Configuration, me: str) -> None:
@@ -61,12 +67,12 @@ class Versions:
         for path in render_all(parse(before), me):
             if path not in wanted:
                 (self.root / path.relative_to("/")).unlink(missing_ok=True)
-        self.reload()
         draft = self.edited.read_text() if self.edited.exists() else before
         if draft not in (before, config.text):
             # Somebody has begun to edit it here, and applied something else there.
             self._write(self.edited.with_name(f"{self.edited.name}.unapplied"), draft)
         self._write(self.edited, config.text)
+        self.reload()
         self._say_running(config)
 
     def text(self, config: Configuration) -> str:
