@@ -16,9 +16,9 @@ REPRESENTATIVE = (
     pytest.param("disk-hangs-active@writes", marks=pytest.mark.long),
     "no-service-network@writes",
     "disk-errors-standby@writes",
-    "clock-ahead@writes",
+    pytest.param("clock-ahead@writes", marks=pytest.mark.long),
     "database-stopped@writes",
-    "no-replication@resync",
+    pytest.param("no-replication@resync", marks=pytest.mark.long),
 )
 
 

@@ -33,6 +33,7 @@ def test_after_a_power_cut_the_survivor_waits_for_the_device_and_not_for_the_wat
     _sound(fenced)
 
 
+@pytest.mark.long
 def test_an_active_machine_that_is_cut_off_is_switched_off_and_shoots_nobody_when_it_is_back(fenced: Trial) -> None:
     active, survivor = fenced.begin(50)
     for network in HEARTBEAT_NETWORKS:

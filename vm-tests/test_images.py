@@ -113,7 +113,7 @@ def files(folder: Path) -> list[Path]:
     [
         pytest.param("database", "bios", "virtio", marks=pytest.mark.long),
         ("database", "secure", "virtio"),
-        ("witness", "bios", "virtio"),
+        pytest.param("witness", "bios", "virtio", marks=pytest.mark.long),
         pytest.param("witness", "uefi", "virtio", marks=pytest.mark.long),
         # The generic kernel, with hardware that the cloud kernel knows nothing of.
         pytest.param("witness-metal", "bios", "pc", marks=pytest.mark.long),

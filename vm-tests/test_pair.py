@@ -49,6 +49,7 @@ def test_power_cut_of_the_active_machine(pair: Trial, survives: Check) -> None:
     survives()
 
 
+@pytest.mark.long
 def test_power_cut_of_the_standby_and_its_return(pair: Trial, survives: Check) -> None:
     active, standby = pair.begin(50)
     standby.power_off()
@@ -98,6 +99,7 @@ def test_mariadbd_killed_is_restarted_in_place(pair: Trial, survives: Check) -> 
     survives()
 
 
+@pytest.mark.long
 def test_mariadbd_killed_again_and_again_moves(pair: Trial, survives: Check) -> None:
     active, _ = pair.begin(20)
     for _ in range(3):
@@ -140,6 +142,7 @@ def test_standby_outlasts_a_restart_of_its_supervisor(pair: Trial, survives: Che
     survives()
 
 
+@pytest.mark.long
 def test_maintenance_outlasts_a_restart_and_nothing_is_touched(pair: Trial, survives: Check) -> None:
     active, _ = pair.begin(20)
     pair.lab["witness"].exec(["pairkeep", "maintenance", "on"])

@@ -68,6 +68,7 @@ def set_up(machine: Machine) -> bool:
     return machine.exec(["test", "-e", "/etc/pairkeep/cluster.toml"], check=False).returncode == 0
 
 
+@pytest.mark.long
 def test_two_blank_machines_form_a_pair_by_keystrokes_and_a_code(blank: Topology, lab: Lab) -> None:
     """Nothing but what a person does: Enter on the serial line, answers, the code from one screen to the other."""
     lab.up(of(blank, *blank.machines[:2]), boot=False)
