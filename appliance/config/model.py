@@ -17,6 +17,8 @@ from ipaddress import (
 )
 from typing import ClassVar, Literal
 
+from appliance.config.virtual import Director, Virtual, VirtualService, Vrrp
+
 IPAddress = IPv4Address | IPv6Address
 IPInterface = IPv4Interface | IPv6Interface
 IPNetwork = IPv4Network | IPv6Network
@@ -140,7 +142,7 @@ class Address:
         return f"address:{self.address}"
 
 
-Resource = DrbdRole | Filesystem | Service | Address
+Resource = DrbdRole | Filesystem | Service | Address | VirtualService
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,9 @@ class Cluster:
     networks: tuple[IPNetwork, ...]
     drbd: tuple[Drbd, ...] = ()
     groups: tuple[Group, ...] = ()
+    virtuals: tuple[Virtual, ...] = ()
+    vrrps: tuple[Vrrp, ...] = ()
+    director: Director = field(default_factory=Director)
     token_ms: int = 1000
     watchdog_s: int = 10
     fencing: Fencing = "watchdog"
@@ -219,6 +224,9 @@ class Cluster:
 
     def group(self, name: str) -> Group:
         return next(g for g in self.groups if g.name == name)
+
+    def virtual(self, name: str) -> Virtual:
+        return next(v for v in self.virtuals if v.name == name)
 
     def drbd_named(self, name: str) -> Drbd:
         return next(d for d in self.drbd if d.name == name)

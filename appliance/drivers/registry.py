@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Resource, Service
+from appliance.config.virtual import VirtualService
 from appliance.drivers.address import AddressDriver
 from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
+from appliance.drivers.virtual import VirtualDriver
 
 
 def driver_for(cluster: Cluster, resource: Resource, systemd: Systemd) -> Driver:
@@ -36,6 +38,10 @@ def driver_for(cluster: Cluster, resource: Resource, systemd: Systemd) -> Driver
                 resource.probe_timeout_s,
                 resource.start_timeout_s,
                 resource.stop_timeout_s,
+            )
+        case VirtualService():
+            return VirtualDriver(
+                systemd, cluster.virtual(resource.virtual), resource.start_timeout_s, resource.stop_timeout_s
             )
         case Address():
             network = cluster.networks[resource.link - 1] if resource.link is not None else None

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `cluster.toml` says of load balancing: virtual services, their real servers, and who has the addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from typing import ClassVar, Literal
+
+Failover = Literal["vrrp", "cluster"]
+Protocol = Literal["tcp", "udp", "sctp"]
+Forward = Literal["nat", "dr", "tun"]
+Tunnel = Literal["ipip", "gue", "gre"]
+OnFailure = Literal["remove", "quiesce"]
+CheckKind = Literal[
+    "none", "connect", "http", "https", "smtp", "dns", "ping", "udp", "script",
+    "mysql", "postgresql", "ldap", "ftp", "imap", "pop3", "sip",
+]  # fmt: skip
+
+# The two priorities of an instance that says who is preferred. Between them is room for what is tracked.
+PREFERRED_PRIORITY, PRIORITY = 150, 100
+# GUE's registered port (RFC draft-ietf-intarea-gue, linux/Documentation/networking/fou).
+GUE_PORT = 6080
+
+
+@dataclass(frozen=True)
+class Check:
+    """How it is found out whether a real server works.
+
+    It is asked every ``interval_s`` and has ``timeout_s`` to answer. After ``retries`` further failures,
+    ``retry_s`` apart, it is down. ``port``: None for the real server's own. The rest is each kind's own:
+    ``path``, ``host``, ``status`` (ranges), ``digest`` (MD5 of the page) and ``text`` (a regular expression) of
+    http and https; ``query`` and ``record`` of dns; ``send`` and ``expect`` (hexadecimal) of udp; ``command`` of
+    script; ``user``, ``password_file`` and ``database`` of what logs in.
+    """
+
+    kind: CheckKind = "connect"
+    port: int | None = None
+    interval_s: float = 5.0
+    timeout_s: float = 3.0
+    retries: int = 1
+    retry_s: float = 1.0
+    path: str = "/"
+    host: str | None = None
+    status: tuple[tuple[int, int], ...] = ((200, 299),)
+    digest: str | None = None
+    text: str | None = None
+    query: str = "."
+    record: str = "SOA"
+    send: str | None = None
+    expect: str | None = None
+    command: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    database: str | None = None
+
+
+@dataclass(frozen=True)
+class Real:
+    """A real server of one virtual service, with what the service says for all of them filled in.
+
+    ``port``: 0 where each port of the service goes to the same one here. More than ``upper`` connections are not
+    given to it, and after that none before it has fewer than ``lower``; None for no limit.
+    """
+
+    name: str
+    address: IPv4Address | IPv6Address
+    port: int
+    forward: Forward
+    check: Check
+    weight: int = 1
+    upper: int | None = None
+    lower: int | None = None
+
+
+@dataclass(frozen=True)
+class Sorry:
+    """The server that answers while too few real ones do."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+    forward: Forward
+
+
+@dataclass(frozen=True)
+class Virtual:
+    """A virtual service: connections to ``address`` are spread over ``reals``.
+
+    ``port``: 0 for all ports. ``ports``: ranges, for several ports as one service by the firewall mark ``mark``;
+    ``port`` is 0 then. ``persistence_s``: a client (or all of its network, ``persistence_prefix``) goes where it
+    went within that time. ``failover``: who has the address and the service, keepalived by VRRP or a group of the
+    cluster. Fewer than ``quorum`` points of weight, give or take ``hysteresis``, and the service is down, or the
+    ``sorry`` server's. ``slow_start_s``: a server that returns has its whole weight after this time.
+    ``trust``: servers count as working before they were asked for the first time.
+    """
+
+    name: str
+    address: IPv4Address | IPv6Address
+    port: int
+    reals: tuple[Real, ...]
+    ports: tuple[tuple[int, int], ...] = ()
+    mark: int | None = None
+    protocol: Protocol = "tcp"
+    failover: Failover = "vrrp"
+    forward: Forward = "nat"
+    tunnel: Tunnel = "ipip"
+    tunnel_port: int = GUE_PORT
+    scheduler: str = "wlc"
+    flags: tuple[str, ...] = ()
+    persistence_s: int | None = None
+    persistence_prefix: int | None = None
+    persistence_engine: str | None = None
+    one_packet: bool = False
+    sorry: Sorry | None = None
+    quorum: int = 1
+    hysteresis: int = 0
+    on_failure: OnFailure = "remove"
+    slow_start_s: float = 0.0
+    trust: bool = False
+
+    def real(self, name: str) -> Real:
+        return next(r for r in self.reals if r.name == name)
+
+    @cached_property
+    def forwards(self) -> frozenset[Forward]:
+        """The ways in which connections get from here to servers, the sorry server's included."""
+        servers: list[Real | Sorry] = [*self.reals, *([self.sorry] if self.sorry else [])]
+        return frozenset(server.forward for server in servers)
+
+
+@dataclass(frozen=True)
+class VirtualService:
+    """The resource of a group that is *started* while ``virtual`` is in the kernel and its servers are checked."""
+
+    virtual: str
+    start_timeout_s: float = 30.0
+    stop_timeout_s: float = 20.0
+    on_stop_failure: ClassVar[Literal["fence"]] = "fence"
+
+    @property
+    def id(self) -> str:
+        return f"virtual:{self.virtual}"
+
+
+@dataclass(frozen=True)
+class VrrpAddress:
+    """An address of an instance. Without ``interface`` it goes where its heartbeat network ``link`` is."""
+
+    address: IPv4Interface | IPv6Interface
+    interface: str | None = None
+    link: int | None = None
+
+
+@dataclass(frozen=True)
+class TrackedScript:
+    """A command that a director has to pass: ``weight`` 0 gives the address up, another changes its priority."""
+
+    command: str
+    interval_s: float = 2.0
+    timeout_s: float = 2.0
+    weight: int = 0
+    rise: int = 1
+    fall: int = 2
+
+
+@dataclass(frozen=True)
+class Vrrp:
+    """Addresses that one director has at a time, as VRRP agrees: one instance.
+
+    ``id`` is the virtual router id. ``link`` or ``interface``: where the directors advertise to each other, every
+    ``advert_ms``. ``together``: instances with the same word are masters on the same director.
+    ``track_interfaces``: by name what a lost carrier does to the priority, 0 for giving up.
+    """
+
+    name: str
+    id: int
+    addresses: tuple[VrrpAddress, ...]
+    link: int | None = None
+    interface: str | None = None
+    prefer: str | None = None
+    advert_ms: int = 1000
+    version: int = 3
+    preempt: bool = True
+    preempt_delay_s: float = 0.0
+    unicast: bool = False
+    together: str | None = None
+    track_links: tuple[int, ...] = ()
+    track_interfaces: Mapping[str, int] = field(default_factory=dict)
+    track_services: tuple[str, ...] = ()
+    track_scripts: tuple[TrackedScript, ...] = ()
+
+    def priority(self, node: str) -> int:
+        return PREFERRED_PRIORITY if node == self.prefer else PRIORITY
+
+    @property
+    def ip_version(self) -> int:
+        """That of the first address: the others go along (keepalived.conf(5), virtual_ipaddress_excluded)."""
+        return self.addresses[0].address.version
+
+
+@dataclass(frozen=True)
+class Director:
+    """What all virtual services of a director share.
+
+    ``sync``: directors tell each other their connections, on the network ``sync_link``. Time-outs of the kernel's
+    table, None for its own. ``start_delay_s``: a director that has just started waits so long before VRRP.
+    """
+
+    sync: bool = True
+    sync_link: int = 1
+    tcp_timeout_s: int | None = None
+    tcp_fin_timeout_s: int | None = None
+    udp_timeout_s: int | None = None
+    start_delay_s: float = 0.0
