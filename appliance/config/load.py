@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, rules, schema, shape
+from appliance.config import constraints, rules, schema, shape, virtual_load
 from appliance.config.model import (
     Address,
     Cluster,
@@ -24,6 +24,7 @@ from appliance.config.model import (
     Resource,
     Service,
 )
+from appliance.config.virtual import VirtualService
 from appliance.errors import InputError
 
 # DRBD's registered port; resources take this one and those after it, in the file's order.
@@ -138,6 +139,9 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),
         groups=tuple(_group(group, networks) for group in raw.get("group", [])),
+        virtuals=virtual_load.virtuals(raw),
+        vrrps=virtual_load.vrrps(raw),
+        director=virtual_load.director(raw),
     )
 
 
@@ -173,6 +177,8 @@ def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resour
             return Filesystem(target=target, **rest)
         case {"service": unit, **rest}:
             return Service(unit=unit, **rest)
+        case {"virtual": _}:
+            return VirtualService(**raw)
     address = ip_interface(raw["address"])
     interface = raw.get("interface")
     link = None if interface is not None else rules.link_of(address, list(networks))

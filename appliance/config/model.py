@@ -260,6 +260,16 @@ class Cluster:
         direct = [g for g in self.groups if g.leader == group]
         return tuple(found for g in direct for found in (g, *self.followers(g.name)))
 
+    @cached_property
+    def directors_networks(self) -> tuple[IPNetwork, ...]:
+        """Every network in which each director has an address."""
+        return (*self.networks, *self.director.networks)
+
+    @property
+    def sync_network(self) -> IPNetwork:
+        """Where directors tell each other their connections."""
+        return self.director.sync_network or self.networks[-1]
+
     @property
     def consensus_ms(self) -> int:
         """corosync's default of 1.2 times the token (corosync.conf(5))."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config import constraints
+from appliance.config import constraints, virtual_rules, vrrp_rules
 from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
 from appliance.config.shape import Path, Problem, shown
 
@@ -36,7 +36,11 @@ def problems(raw: Raw) -> Iterator[Problem]:
     yield from _drbd_roles(raw)
     yield from _filesystems(raw)
     yield from _services(raw)
-    yield from _addresses(raw)
+    taken = _owners(raw)
+    yield from _addresses(raw, taken)
+    here = [*networks(raw), *vrrp_rules.further_networks(raw)]
+    yield from vrrp_rules.problems(raw, here, taken)
+    yield from virtual_rules.problems(raw, here)
 
 
 def networks(raw: Raw) -> list[IPNetwork | None]:
@@ -82,7 +86,7 @@ def _nodes(raw: Raw) -> Iterator[Problem]:
             ("node",),
             f"nodes that can run groups: found {found}, expected {WORKERS} (others say votes_only = true)",
         )
-    if len(workers) == len(nodes) and fencing(raw) == "watchdog":
+    if len(workers) == len(nodes) and fencing(raw) == "watchdog" and (raw.get("group") or raw.get("drbd")):
         yield (
             ("node",),
             "found no node with votes_only = true, expected at least one, or fence = { … } for both nodes: with "
@@ -92,7 +96,11 @@ def _nodes(raw: Raw) -> Iterator[Problem]:
 
 
 def fencing(raw: Raw) -> Fencing:
-    """What `cluster.fencing` says; unsaid, the devices where there are any."""
+    """What `cluster.fencing` says; unsaid, the devices where there are any.
+
+    Without groups and disks nothing ever waits for a node to be down: two directors that agree by VRRP need neither
+    witness nor device.
+    """
     said: Fencing | None = raw.get("cluster", {}).get("fencing")
     found = any("fence" in node for node in raw.get("node", {}).values())
     return said or ("devices" if found else "watchdog")
@@ -265,14 +273,18 @@ def _services(raw: Raw) -> Iterator[Problem]:
         units.add(unit)
 
 
-def _addresses(raw: Raw) -> Iterator[Problem]:
-    nets = networks(raw)
-    owners = {
+def _owners(raw: Raw) -> dict[IPAddress, str]:
+    """Whose each address is."""
+    return {
         ip_address(text): f"link {i} of node {name}"
         for name, node in raw.get("node", {}).items()
         for i, text in enumerate(node.get("links", []), start=1)
         if text is not None
     }
+
+
+def _addresses(raw: Raw, owners: dict[IPAddress, str]) -> Iterator[Problem]:
+    nets = networks(raw)
     for path, _before, resource in _resources(raw, "address"):
         text = resource["address"]
         address = ip_interface(text)

@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
-from ipaddress import ip_address, ip_interface, ip_network
-from pathlib import PurePosixPath
 from typing import Any
 
 import voluptuous as vol
@@ -32,16 +30,25 @@ from appliance.config.shape import (
     value_like,
     word,
 )
+from appliance.config.values import (
+    HOSTNAME,
+    INTERFACE,
+    NAME,
+    UNIT,
+    address,
+    boolean,
+    interface_address,
+    is_clean,
+    network,
+    secret_file,
+    timeout,
+)
+from appliance.config.virtual_schema import VIRTUAL_RESOURCE, VIRTUAL_TABLES
 
 # corosync.conf(5): knet carries up to eight links.
 MOST_LINKS = 8
 # Each is asked every few seconds by every node.
 MOST_PINGED = 8
-# The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
-NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
-# RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once.
-HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 # Mounting over one of these would take the machine's own files away from it.
 _TOP_FOLDERS = "bin boot dev etc home lib lib64 proc root run sbin sys tmp usr var"
 SYSTEM_FOLDERS = frozenset({"/", *(f"/{name}" for name in _TOP_FOLDERS.split())})
@@ -74,30 +81,8 @@ def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
     return path, f"found {shown(value)}, {error.msg}"
 
 
-def _is_address(value: Any) -> bool:
-    return isinstance(value, str) and bool(ip_address(value))
-
-
-def _is_network(value: Any) -> bool:
-    return isinstance(value, str) and "/" in value and bool(ip_network(value))
-
-
-def _is_interface(value: Any) -> bool:
-    return isinstance(value, str) and "/" in value and bool(ip_interface(value))
-
-
-def _is_clean(value: Any) -> bool:
-    """An absolute path that means one thing only."""
-    return (
-        isinstance(value, str)
-        and value.startswith("/")
-        and str(PurePosixPath(value)) == value
-        and ".." not in value
-    )
-
-
 def _is_disk(value: Any) -> bool:
-    return _is_clean(value) and value.startswith("/dev/") and not value.startswith("/dev/drbd") and _plain(value)
+    return is_clean(value) and value.startswith("/dev/") and not value.startswith("/dev/drbd") and _plain(value)
 
 
 def _is_device(value: Any) -> bool:
@@ -107,7 +92,7 @@ def _is_device(value: Any) -> bool:
 
 
 def _is_target(value: Any) -> bool:
-    return _is_clean(value) and value not in SYSTEM_FOLDERS and _plain(value)
+    return is_clean(value) and value not in SYSTEM_FOLDERS and _plain(value)
 
 
 def _plain(path: str) -> bool:
@@ -142,8 +127,6 @@ def _fence(value: Any) -> Any:
     return _fence_device(value)
 
 
-_boolean = value_like("true or false", lambda v: isinstance(v, bool))
-_timeout = number(1, 3600, "seconds", whole=False)
 _on_stop_failure = word("fence", "block")
 _group_name = text("the name of another group", NAME)
 _score = value_like(
@@ -155,8 +138,8 @@ _score = value_like(
 SECRETS = ("password", "passwd", "snmp_priv_passwd")
 _FENCE_KEYS: dict[str, Check] = {
     "agent": text('the name of a fence agent, like "fence_ipmilan"', r"fence_[a-z0-9_]{1,40}"),
-    "password_file": value_like("the absolute path of a file, without '..'", _is_clean),
-    "timeout_s": _timeout,
+    "password_file": secret_file,
+    "timeout_s": timeout,
 }
 _fence_option = value_like(
     "text, a number, or true or false, on one line",
@@ -174,8 +157,8 @@ _RESOURCES: dict[str, Check] = {
         {
             "type": word(*FILESYSTEM_TYPES),
             "options": text("mount options separated by commas, without blanks", r"[\w=.:,+-]+"),
-            "start_timeout_s": _timeout,
-            "stop_timeout_s": _timeout,
+            "start_timeout_s": timeout,
+            "stop_timeout_s": timeout,
             "on_stop_failure": _on_stop_failure,
         },
     ),
@@ -184,17 +167,18 @@ _RESOURCES: dict[str, Check] = {
         {"service": text("a systemd unit ending in .service, .socket or .target", UNIT)},
         {
             "probe": word(*PROBES),
-            "probe_timeout_s": _timeout,
-            "start_timeout_s": _timeout,
-            "stop_timeout_s": _timeout,
+            "probe_timeout_s": timeout,
+            "start_timeout_s": timeout,
+            "stop_timeout_s": timeout,
             "on_stop_failure": _on_stop_failure,
         },
     ),
     "address": table(
         "a table",
-        {"address": value_like('an address with its prefix length, like "10.9.1.100/24"', _is_interface)},
-        {"interface": text("the name of a network interface", r"[A-Za-z0-9_.-]{1,15}")},
+        {"address": interface_address},
+        {"interface": text("the name of a network interface", INTERFACE)},
     ),
+    "virtual": VIRTUAL_RESOURCE,
 }
 
 
@@ -220,7 +204,7 @@ _CLUSTER_TOML = vol.Schema(
                     "name": text("a name of letters, digits, - and _ (at most 32)", NAME),
                     "networks": array(
                         f"an array of 1 to {MOST_LINKS} networks",
-                        value_like('a network without host bits, like "10.9.1.0/24"', _is_network),
+                        network,
                         least=1,
                         most=MOST_LINKS,
                     ),
@@ -233,7 +217,7 @@ _CLUSTER_TOML = vol.Schema(
                     "fence_delay_s": number(0, 300, "seconds", whole=False),
                     "ping": array(
                         "an array of addresses, such as the gateway's",
-                        value_like("an address without a prefix length", _is_address),
+                        address,
                         most=MOST_PINGED,
                     ),
                 },
@@ -247,11 +231,11 @@ _CLUSTER_TOML = vol.Schema(
                     {
                         "links": array(
                             "an array with one address for each of cluster.networks",
-                            value_like("an address without a prefix length", _is_address),
+                            address,
                             least=1,
                         )
                     },
-                    {"votes_only": _boolean, "fence": _fence},
+                    {"votes_only": boolean, "fence": _fence},
                 ),
             ),
         },
@@ -283,7 +267,7 @@ _CLUSTER_TOML = vol.Schema(
                         "scores": tables(
                             "a table of points for nodes, like { alpha = 50 }", "a node's name", HOSTNAME, _score
                         ),
-                        "failback": _boolean,
+                        "failback": boolean,
                         "failback_delay_s": number(0, 604800, "seconds", whole=False),
                         "stickiness": number(0, MOST_POINTS, "points"),
                         "after": array("an array of names of other groups", _group_name),
@@ -294,6 +278,7 @@ _CLUSTER_TOML = vol.Schema(
                     },
                 ),
             ),
+            **VIRTUAL_TABLES,
         },
     )
 )

@@ -42,14 +42,15 @@ def shown(value: object) -> str:
 def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     """A copy of ``raw`` that lacks what stands at ``paths``.
 
-    None stands there instead in arrays, an empty table for a node or a DRBD resource: the thing exists,
-    though nothing is known about it.
+    None stands there instead in arrays, an empty table for what has a name of its own (a node, a DRBD resource):
+    the thing exists, though nothing is known about it.
     """
+    named_things = (("node",), ("drbd",), ("virtual",), ("vrrp",))
 
     def copied(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
             kept = {k: copied(v, (*path, k)) for k, v in value.items() if (*path, k) not in paths}
-            return {k: kept.get(k, {}) for k in value} if path in (("node",), ("drbd",)) else kept
+            return {k: kept.get(k, {}) for k in value} if path in named_things else kept
         if isinstance(value, list):
             return [None if (*path, i) in paths else copied(v, (*path, i)) for i, v in enumerate(value)]
         return value

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import ClassVar, Literal
 
 Failover = Literal["vrrp", "cluster"]
@@ -123,11 +122,10 @@ class Virtual:
     def real(self, name: str) -> Real:
         return next(r for r in self.reals if r.name == name)
 
-    @cached_property
-    def forwards(self) -> frozenset[Forward]:
-        """The ways in which connections get from here to servers, the sorry server's included."""
-        servers: list[Real | Sorry] = [*self.reals, *([self.sorry] if self.sorry else [])]
-        return frozenset(server.forward for server in servers)
+    @property
+    def servers(self) -> tuple[Real | Sorry, ...]:
+        """The real servers, and the sorry server where there is one."""
+        return (*self.reals, *((self.sorry,) if self.sorry else ()))
 
 
 @dataclass(frozen=True)
@@ -142,15 +140,6 @@ class VirtualService:
     @property
     def id(self) -> str:
         return f"virtual:{self.virtual}"
-
-
-@dataclass(frozen=True)
-class VrrpAddress:
-    """An address of an instance. Without ``interface`` it goes where its heartbeat network ``link`` is."""
-
-    address: IPv4Interface | IPv6Interface
-    interface: str | None = None
-    link: int | None = None
 
 
 @dataclass(frozen=True)
@@ -169,16 +158,15 @@ class TrackedScript:
 class Vrrp:
     """Addresses that one director has at a time, as VRRP agrees: one instance.
 
-    ``id`` is the virtual router id. ``link`` or ``interface``: where the directors advertise to each other, every
-    ``advert_ms``. ``together``: instances with the same word are masters on the same director.
-    ``track_interfaces``: by name what a lost carrier does to the priority, 0 for giving up.
+    ``id`` is the virtual router id. ``network``: where the directors advertise to each other, every ``advert_ms``.
+    ``together``: instances with the same word are masters on the same director. ``track_networks`` and
+    ``track_interfaces``: a lost carrier gives the addresses up, or changes the priority by the interface's weight.
     """
 
     name: str
     id: int
-    addresses: tuple[VrrpAddress, ...]
-    link: int | None = None
-    interface: str | None = None
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    network: IPv4Network | IPv6Network
     prefer: str | None = None
     advert_ms: int = 1000
     version: int = 3
@@ -186,7 +174,7 @@ class Vrrp:
     preempt_delay_s: float = 0.0
     unicast: bool = False
     together: str | None = None
-    track_links: tuple[int, ...] = ()
+    track_networks: tuple[IPv4Network | IPv6Network, ...] = ()
     track_interfaces: Mapping[str, int] = field(default_factory=dict)
     track_services: tuple[str, ...] = ()
     track_scripts: tuple[TrackedScript, ...] = ()
@@ -194,22 +182,19 @@ class Vrrp:
     def priority(self, node: str) -> int:
         return PREFERRED_PRIORITY if node == self.prefer else PRIORITY
 
-    @property
-    def ip_version(self) -> int:
-        """That of the first address: the others go along (keepalived.conf(5), virtual_ipaddress_excluded)."""
-        return self.addresses[0].address.version
-
 
 @dataclass(frozen=True)
 class Director:
     """What all virtual services of a director share.
 
-    ``sync``: directors tell each other their connections, on the network ``sync_link``. Time-outs of the kernel's
+    ``networks``: those in which directors have addresses besides `Cluster.networks`. ``sync``: directors tell each
+    other their connections, in ``sync_network`` (None: the last of `Cluster.networks`). Time-outs of the kernel's
     table, None for its own. ``start_delay_s``: a director that has just started waits so long before VRRP.
     """
 
+    networks: tuple[IPv4Network | IPv6Network, ...] = ()
     sync: bool = True
-    sync_link: int = 1
+    sync_network: IPv4Network | IPv6Network | None = None
     tcp_timeout_s: int | None = None
     tcp_fin_timeout_s: int | None = None
     udp_timeout_s: int | None = None

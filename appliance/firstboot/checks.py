@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from appliance.config.model import IPAddress, IPInterface
-from appliance.config.schema import HOSTNAME, NAME
 from appliance.config.shape import shown
+from appliance.config.values import HOSTNAME, NAME
 from appliance.errors import InputError
 
 PASSWORD_LENGTH = range(8, 129)

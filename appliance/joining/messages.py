@@ -14,7 +14,8 @@ from typing import Any, Literal
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
-from appliance.config.schema import HOSTNAME, MOST_LINKS
+from appliance.config.schema import MOST_LINKS
+from appliance.config.values import HOSTNAME
 from appliance.errors import PairkeepError
 
 

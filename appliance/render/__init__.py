@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.config.model import Cluster, IPAddress, Node, Service
+from appliance.config.virtual import Virtual, Vrrp
 from appliance.files import replace_file
+from appliance.render import lvs
 from appliance.render.ports import corosync_port, service_ports
 
 if TYPE_CHECKING:
@@ -48,17 +50,40 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
             if isinstance(resource, Service):
                 path = Path(f"/etc/systemd/system/{resource.unit}.d/50-pairkeep.conf")
                 files[path] = _text("service.conf")
+    if lvs.is_director(cluster, node):
+        files |= _director(cluster, node)
+    return files
+
+
+def _director(cluster: Cluster, node: Node) -> dict[Path, str]:
+    """One configuration for what VRRP moves, and one for each service that a group of the cluster moves."""
+
+    def keepalived(virtuals: tuple[Virtual, ...], vrrps: tuple[Vrrp, ...]) -> str:
+        return _text("keepalived.conf", **lvs.values(cluster, node, virtuals, vrrps))
+
+    files = {lvs.NETWORKS: "".join(f"{network}\n" for network in cluster.directors_networks)}
+    if cluster.director.sync:
+        files[lvs.SYNC] = f"{cluster.directors_networks.index(cluster.sync_network) + 1}\n"
+    if cluster.vrrps:
+        files[lvs.KEEPALIVED / "keepalived.conf"] = keepalived(lvs.own(cluster, "vrrp"), cluster.vrrps)
+    for virtual in lvs.own(cluster, "cluster"):
+        files[lvs.VIRTUALS / f"{virtual.name}.conf"] = keepalived((virtual,), ())
     return files
 
 
 def _rules(cluster: Cluster, node: Node) -> str:
     """What a node answers to: a witness has neither replication nor services."""
     drbds = () if node.votes_only else cluster.drbd
+    director = lvs.is_director(cluster, node)
+    sync_link = cluster.networks.index(cluster.sync_network) + 1 if director and cluster.director.sync else None
     return _text(
         "nftables.conf",
         cluster=cluster,
         drbds=drbds,
-        drbd_links=sorted({drbd.link for drbd in drbds}),
+        worker_links=sorted({drbd.link for drbd in drbds} | ({sync_link} if sync_link else set())),
+        lvs=lvs.rules(cluster) if director else None,
+        sync_link=sync_link,
+        sync_port=lvs.SYNC_PORT,
         services=() if node.votes_only else tuple(service_ports(cluster)),
     )
 

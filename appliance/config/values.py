@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Single values that several tables of `cluster.toml` have, and what they may look like."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import PurePosixPath
+from typing import Any
+
+from appliance.config.shape import number, value_like
+
+# The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
+NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
+# RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once.
+HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
+INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
+
+
+def is_clean(value: Any) -> bool:
+    """An absolute path that means one thing only."""
+    return (
+        isinstance(value, str)
+        and value.startswith("/")
+        and str(PurePosixPath(value)) == value
+        and ".." not in value
+    )
+
+
+boolean = value_like("true or false", lambda v: isinstance(v, bool))
+timeout = number(1, 3600, "seconds", whole=False)
+address = value_like("an address without a prefix length", lambda v: isinstance(v, str) and bool(ip_address(v)))
+network = value_like(
+    'a network without host bits, like "10.9.1.0/24"',
+    lambda v: isinstance(v, str) and "/" in v and bool(ip_network(v)),
+)
+interface_address = value_like(
+    'an address with its prefix length, like "10.9.1.100/24"',
+    lambda v: isinstance(v, str) and "/" in v and bool(ip_interface(v)),
+)
+secret_file = value_like("the absolute path of a file, without '..'", is_clean)
