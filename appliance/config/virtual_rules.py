@@ -162,7 +162,7 @@ def _server(where: Path, table: Raw, server: Raw, networks: list[IPNetwork | Non
 def _check(where: Path, table: Raw, real: Raw) -> Iterator[Problem]:
     check = check_of(table, real)
     asked = [check.get("port"), real.get("port"), table.get("port"), *table.get("ports", ())]
-    if "ports" not in table and "port" not in table:
+    if "kind" not in check or ("ports" not in table and "port" not in table):
         return
     if check["kind"] not in PORTLESS and not any(asked):
         path = (*where, "check") if "check" in real else (*where[:2], "check")

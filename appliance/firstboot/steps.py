@@ -20,7 +20,7 @@ from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.firstboot.answers import Answers
 from appliance.firstboot.network import LinkSettings, merge, network_file
-from appliance.render import render_all, write
+from appliance.render import lvs, render_all, write
 from appliance.run import run
 from appliance.supervisor.store import PATH as RECORD
 
@@ -174,7 +174,11 @@ def _commit(answers: Answers) -> None:
 
 def _services(_answers: Answers) -> None:
     run(["systemctl", "daemon-reload"], timeout_s=90)
-    units = ("pairkeep.service", "pairkeep-join.service", "ssh.service")
+    units = ["pairkeep.service", "pairkeep-join.service", "ssh.service"]
+    if lvs.MAIN.exists():
+        units.append("keepalived.service")
+    if lvs.SYNC.exists():
+        units.append("pairkeep-sync.service")
     run(["systemctl", "start", "--no-block", *units], timeout_s=30)
 
 

@@ -63,9 +63,9 @@ def _director(cluster: Cluster, node: Node) -> dict[Path, str]:
 
     files = {lvs.NETWORKS: "".join(f"{network}\n" for network in cluster.directors_networks)}
     if cluster.director.sync:
-        files[lvs.SYNC] = f"{cluster.directors_networks.index(cluster.sync_network) + 1}\n"
+        files[lvs.SYNC] = lvs.sync(cluster)
     if cluster.vrrps:
-        files[lvs.KEEPALIVED / "keepalived.conf"] = keepalived(lvs.own(cluster, "vrrp"), cluster.vrrps)
+        files[lvs.MAIN] = keepalived(lvs.own(cluster, "vrrp"), cluster.vrrps)
     for virtual in lvs.own(cluster, "cluster"):
         files[lvs.VIRTUALS / f"{virtual.name}.conf"] = keepalived((virtual,), ())
     return files

@@ -17,8 +17,10 @@ KEEPALIVED = Path("/etc/keepalived")
 # One network a line. overlays/director finds the interface of each and writes NAMED.
 NETWORKS = KEEPALIVED / "networks"
 NAMED = Path("/run/pairkeep/networks.conf")
-# The number of the network in which directors tell each other their connections.
+# The number of the network in which directors tell each other their connections, and the group there.
 SYNC = KEEPALIVED / "sync"
+# What runs all the time, and what a group of the cluster starts and stops.
+MAIN = KEEPALIVED / "keepalived.conf"
 VIRTUALS = KEEPALIVED / "virtual"
 # Of ours: kinds of checks that keepalived does not have.
 CHECK = "/usr/bin/python3 -P -m appliance.health"
@@ -75,6 +77,13 @@ def values(
     }
 
 
+def sync(cluster: Cluster) -> str:
+    """The groups are those of ipvsadm(8), and the one like it that passes no router."""
+    network = cluster.sync_network
+    group = "224.0.0.81" if network.version == 4 else "ff02::81"
+    return f"{cluster.directors_networks.index(network) + 1} {group}\n"
+
+
 def interface(cluster: Cluster, network: IPNetwork) -> str:
     """The name by which keepalived.conf means the interface that is in ``network`` on a node."""
     return f"$NETWORK{cluster.directors_networks.index(network) + 1}"
@@ -115,7 +124,7 @@ def check_lines(virtual: Virtual, real: Real) -> Iterator[str]:
     begin = {"connect": "TCP_CHECK", "http": "HTTP_GET", "https": "SSL_GET"}.get(check.kind)
     yield f"{'MISC_CHECK' if script else begin or f'{check.kind.upper()}_CHECK'} {{"
     if script:
-        yield f'    misc_path "{command(real)}"'
+        yield f'    misc_path "{command(virtual, real)}"'
         # Whole seconds; the program's own limit, which is finer, comes first.
         yield f"    misc_timeout {math.ceil(check.timeout_s) + 1}"
         if check.password_file is not None:
@@ -168,7 +177,7 @@ def pattern(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 ]", lambda found: f"\\\\x{ord(found[0]):02x}", text)
 
 
-def command(real: Real) -> str:
+def command(virtual: Virtual, real: Real) -> str:
     """The program of a check that is one."""
     check = real.check
     if check.command is not None:
@@ -182,6 +191,8 @@ def command(real: Real) -> str:
     ):
         if value is not None:
             words += [option, value]
+    if virtual.protocol == "tcp" and check.kind == "sip":
+        words.append("--tcp")
     return " ".join(words)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
+from appliance.drivers import keepalived
 from appliance.drivers.fence import FOLDER
 from appliance.render import render_all
 from appliance.run import run
@@ -40,6 +41,11 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
         return
     for drbd in cluster.drbd:
         yield from _disk(drbd)
+    for virtual in cluster.virtuals:
+        for file in sorted({r.check.password_file for r in virtual.reals if r.check.password_file is not None}):
+            if not Path(file).exists():
+                yield f"virtual.{virtual.name}: {file} does not exist"
+    yield from keepalived.complaints(render_all(cluster, me))
     for group in cluster.groups:
         for resource in group.resources:
             for problem in _resource(resource):

@@ -18,6 +18,7 @@ from typing import Any
 
 from appliance.config.load import parse, read
 from appliance.decide.view import FIRST, Configuration, Record
+from appliance.drivers import keepalived
 from appliance.errors import InputError
 from appliance.membership.codec import config_from_value
 from appliance.render import render_all, write
@@ -32,6 +33,7 @@ def _reload() -> None:
     """What reads the files that are made from cluster.toml, and is not restarted for it."""
     run(["systemctl", "daemon-reload"], timeout_s=90)
     run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
+    keepalived.take_up()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class Versions:
         before = self.text(self._running() or FIRST)
         self._keep(config)
         wanted = render_all(parse(config.text), me)
+        keepalived.check(wanted)
         write(wanted, self.root)
         for path in render_all(parse(before), me):
             if path not in wanted:
