@@ -26,6 +26,7 @@ COMMANDS = (
     "fence",
     "recover",
     "events",
+    "realserver",
     "setup",
     "answers",
     "config",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -61,16 +61,26 @@ def read(path: Path) -> str:
 
 def parse(text: str, name: str = "cluster.toml") -> Cluster:
     """Raises ConfigError, which calls the text ``name``."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(name, (_syntax(text, str(error)),)) from error
+    raw = values(text, name)
     found = schema.problems(raw)
     found += rules.problems(shape.without(raw, [path for path, _ in found]))
-    if found:
-        found.sort(key=lambda problem: _position(raw, problem[0]))
-        raise ConfigError(name, tuple(f"{_key(raw, path)}: {text}" for path, text in found))
+    refuse(raw, found, name)
     return _cluster(raw)
+
+
+def values(text: str, name: str) -> dict[str, Any]:
+    """What TOML means, unchecked. Raises ConfigError."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(name, (_syntax(text, str(error)),)) from error
+
+
+def refuse(raw: Mapping[str, Any], found: Iterable[shape.Problem], name: str) -> None:
+    """Raises ConfigError with all of ``found`` in the order of the file, if there are any."""
+    told = sorted(found, key=lambda problem: _position(raw, problem[0]))
+    if told:
+        raise ConfigError(name, tuple(f"{_key(raw, path)}: {text}" for path, text in told))
 
 
 def _syntax(text: str, message: str) -> str:

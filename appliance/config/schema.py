@@ -16,14 +16,13 @@ import voluptuous as vol
 from appliance.config.shape import (
     Check,
     Missing,
-    Path,
     Problem,
     Unknown,
     array,
     checked,
     errors_of,
+    mistakes,
     number,
-    shown,
     table,
     tables,
     text,
@@ -62,23 +61,7 @@ PROBES = ("mysql",)
 
 def problems(raw: Mapping[str, Any]) -> list[Problem]:
     """Everything whose shape is wrong. Raises nothing."""
-    try:
-        _CLUSTER_TOML(raw)
-    except vol.MultipleInvalid as errors:
-        return [_problem(raw, error) for error in errors.errors]
-    return []
-
-
-def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
-    path: Path = tuple(key if isinstance(key, int) else str(key) for key in error.path)
-    if isinstance(error, Unknown):
-        return path, error.msg
-    if isinstance(error, Missing):
-        return path, f"missing, {error.msg}"
-    value: Any = raw
-    for key in path:
-        value = value[key]
-    return path, f"found {shown(value)}, {error.msg}"
+    return mistakes(_CLUSTER_TOML, raw)
 
 
 def _is_disk(value: Any) -> bool:

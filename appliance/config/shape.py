@@ -39,6 +39,27 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
+def mistakes(check: Check, raw: Mapping[str, Any]) -> list[Problem]:
+    """Everything in ``raw`` whose shape is not as ``check`` has it. Raises nothing."""
+    try:
+        vol.Schema(check)(raw)
+    except vol.MultipleInvalid as errors:
+        return [_problem(raw, error) for error in errors.errors]
+    return []
+
+
+def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
+    path: Path = tuple(key if isinstance(key, int) else str(key) for key in error.path)
+    if isinstance(error, Unknown):
+        return path, error.msg
+    if isinstance(error, Missing):
+        return path, f"missing, {error.msg}"
+    value: Any = raw
+    for key in path:
+        value = value[key]
+    return path, f"found {shown(value)}, {error.msg}"
+
+
 def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     """A copy of ``raw`` that lacks what stands at ``paths``.
 
