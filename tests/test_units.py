@@ -17,6 +17,7 @@ EXPOSURE = {
     "pairkeep.service": 60,
     "pairkeep-grow.service": 45,
     "pairkeep-join.service": 21,
+    "pairkeep-realserver.service": 24,
     "mariadb-prepare.service": 20,
     "pairkeep-keyboard.service": 20,
 }
