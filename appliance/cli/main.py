@@ -24,6 +24,7 @@ COMMANDS = (
     "cleanup",
     "verify",
     "fence",
+    "initiator",
     "recover",
     "events",
     "realserver",

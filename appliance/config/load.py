@@ -10,7 +10,8 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, rules, schema, shape, virtual_load
+from appliance.config import constraints, initiator, rules, schema, shape, virtual_load
+from appliance.config.initiator import InitiatorRole
 from appliance.config.model import (
     Address,
     Cluster,
@@ -148,6 +149,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
             )
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),
+        initiators=initiator.values(raw),
         groups=tuple(_group(group, networks) for group in raw.get("group", [])),
         virtuals=virtual_load.virtuals(raw),
         vrrps=virtual_load.vrrps(raw),
@@ -183,6 +185,8 @@ def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resour
     match raw:
         case {"drbd": name}:
             return DrbdRole(name)
+        case {"initiator": name}:
+            return InitiatorRole(name)
         case {"filesystem": target, **rest}:
             return Filesystem(target=target, **rest)
         case {"service": unit, **rest}:

@@ -17,6 +17,7 @@ from ipaddress import (
 )
 from typing import ClassVar, Literal
 
+from appliance.config.initiator import Initiator, InitiatorRole
 from appliance.config.virtual import Director, Virtual, VirtualService, Vrrp
 
 IPAddress = IPv4Address | IPv6Address
@@ -97,7 +98,7 @@ class DrbdRole:
 
 @dataclass(frozen=True)
 class Filesystem:
-    """``device`` (a path, or ``drbd:NAME`` as written) mounted on ``target``."""
+    """``device`` (a path, or ``drbd:NAME`` or ``initiator:NAME`` as written) mounted on ``target``."""
 
     target: str
     device: str
@@ -110,6 +111,12 @@ class Filesystem:
     @property
     def id(self) -> str:
         return f"filesystem:{self.target}"
+
+    @property
+    def mount_options(self) -> str:
+        """A shared disk refuses the writes of who has lost it, and that has to show: ext4 goes on by default."""
+        shared = self.device.startswith("initiator:") and "errors=" not in self.options
+        return f"{self.options},errors=remount-ro" if shared else self.options
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ class Address:
         return f"address:{self.address}"
 
 
-Resource = DrbdRole | Filesystem | Service | Address | VirtualService
+Resource = DrbdRole | InitiatorRole | Filesystem | Service | Address | VirtualService
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,11 @@ class Group:
         """Names of the DRBD resources that the group promotes."""
         return tuple(r.drbd for r in self.resources if isinstance(r, DrbdRole))
 
+    @cached_property
+    def initiators(self) -> tuple[str, ...]:
+        """Names of the initiators that the group logs in with."""
+        return tuple(r.initiator for r in self.resources if isinstance(r, InitiatorRole))
+
 
 def dependencies(groups: Iterable[Group]) -> dict[str, tuple[str, ...]]:
     """For each group by name those that its own place depends on."""
@@ -205,6 +217,7 @@ class Cluster:
     nodes: tuple[Node, ...]
     networks: tuple[IPNetwork, ...]
     drbd: tuple[Drbd, ...] = ()
+    initiators: tuple[Initiator, ...] = ()
     groups: tuple[Group, ...] = ()
     virtuals: tuple[Virtual, ...] = ()
     vrrps: tuple[Vrrp, ...] = ()
@@ -230,6 +243,18 @@ class Cluster:
 
     def drbd_named(self, name: str) -> Drbd:
         return next(d for d in self.drbd if d.name == name)
+
+    def initiator_named(self, name: str) -> Initiator:
+        return next(i for i in self.initiators if i.name == name)
+
+    def device_of(self, filesystem: Filesystem) -> str:
+        """The path of the device that ``filesystem`` is on."""
+        match filesystem.device.partition(":"):
+            case ("drbd", ":", name):
+                return self.drbd_named(name).device
+            case ("initiator", ":", name):
+                return self.initiator_named(name).device
+        return filesystem.device
 
     @cached_property
     def workers(self) -> tuple[Node, ...]:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config import constraints, virtual_rules, vrrp_rules
+from appliance.config import constraints, initiator, virtual_rules, vrrp_rules
 from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
+from appliance.config.schema import DISK_RESOURCES
 from appliance.config.shape import Path, Problem, shown
 
 Raw = Mapping[str, Any]
@@ -34,6 +35,7 @@ def problems(raw: Raw) -> Iterator[Problem]:
     yield from _drbd(raw)
     yield from constraints.problems(raw)
     yield from _drbd_roles(raw)
+    yield from initiator.problems(raw)
     yield from _filesystems(raw)
     yield from _services(raw)
     taken = _owners(raw)
@@ -258,9 +260,9 @@ def _filesystems(raw: Raw) -> Iterator[Problem]:
         if device in disks:
             text = f'expected "drbd:{disks[device]}": that disk belongs to drbd.{disks[device]}'
             yield (*path, "device"), f"found {shown(device)}, {text}"
-        name = device.removeprefix("drbd:")
-        if name != device and None not in before and {"drbd": name} not in before:
-            text = f'expected {{ drbd = "{name}" }} to stand before it in the same group'
+        kind, _, name = device.partition(":")
+        if device.startswith(DISK_RESOURCES) and None not in before and {kind: name} not in before:
+            text = f'expected {{ {kind} = "{name}" }} to stand before it in the same group'
             yield (*path, "device"), f"found {shown(device)}, {text}"
 
 

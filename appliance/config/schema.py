@@ -13,6 +13,7 @@ from typing import Any
 
 import voluptuous as vol
 
+from appliance.config import initiator
 from appliance.config.shape import (
     Check,
     Missing,
@@ -56,6 +57,8 @@ SYSTEM_FOLDERS = frozenset({"/", *(f"/{name}" for name in _TOP_FOLDERS.split())}
 MOST_POINTS = 1_000_000
 
 FILESYSTEM_TYPES = ("ext4",)
+# How a device begins that is a resource of the same group.
+DISK_RESOURCES = ("drbd:", "initiator:")
 PROBES = ("mysql",)
 
 
@@ -69,8 +72,8 @@ def _is_disk(value: Any) -> bool:
 
 
 def _is_device(value: Any) -> bool:
-    if isinstance(value, str) and value.startswith("drbd:"):
-        return bool(re.fullmatch(NAME, value.removeprefix("drbd:")))
+    if isinstance(value, str) and value.startswith(DISK_RESOURCES):
+        return bool(re.fullmatch(NAME, value.partition(":")[2]))
     return _is_disk(value)
 
 
@@ -131,11 +134,12 @@ _fence_option = value_like(
 
 _RESOURCES: dict[str, Check] = {
     "drbd": table("a table", {"drbd": text("the name of a [drbd.NAME] table", NAME)}),
+    "initiator": table("a table", {"initiator": text("the name of an [initiator.NAME] table", NAME)}),
     "filesystem": table(
         "a table",
         {
             "filesystem": value_like("the absolute path of a mount point of its own, without '..'", _is_target),
-            "device": value_like('"drbd:NAME" or an absolute path below /dev', _is_device),
+            "device": value_like('"drbd:NAME", "initiator:NAME" or an absolute path below /dev', _is_device),
         },
         {
             "type": word(*FILESYSTEM_TYPES),
@@ -236,6 +240,12 @@ _CLUSTER_TOML = vol.Schema(
                         "io_timeout_s": number(5, 600, "seconds", whole=False),
                     },
                 ),
+            ),
+            "initiator": tables(
+                "[initiator.NAME] tables",
+                "letters, digits, - and _, a letter first (at most 32)",
+                NAME,
+                initiator.entry(_FENCE_KEYS["password_file"]),
             ),
             "group": array(
                 "[[group]] tables",

@@ -66,7 +66,7 @@ def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     None stands there instead in arrays, an empty table for what has a name of its own (a node, a DRBD resource):
     the thing exists, though nothing is known about it.
     """
-    named_things = (("node",), ("drbd",), ("virtual",), ("vrrp",))
+    named_things = (("node",), ("drbd",), ("initiator",), ("virtual",), ("vrrp",))
 
     def copied(value: Any, path: Path) -> Any:
         if isinstance(value, dict):

@@ -3,30 +3,34 @@
 
 from __future__ import annotations
 
+from appliance.config.initiator import InitiatorRole
 from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Resource, Service
 from appliance.config.virtual import VirtualService
 from appliance.drivers.address import AddressDriver
 from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
+from appliance.drivers.initiator import InitiatorDriver
+from appliance.drivers.reservation import key_of, keys_of
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
 from appliance.drivers.virtual import VirtualDriver
 
 
-def driver_for(cluster: Cluster, resource: Resource, systemd: Systemd) -> Driver:
-    """The driver of ``resource`` on this machine."""
+def driver_for(cluster: Cluster, me: str, resource: Resource, systemd: Systemd) -> Driver:
+    """The driver of ``resource`` on this machine, which is the node ``me``."""
     match resource:
         case DrbdRole(drbd):
             return Drbd(cluster.drbd_named(drbd))
+        case InitiatorRole(initiator):
+            key = key_of(cluster.name, cluster.node(me).id)
+            return InitiatorDriver(cluster.initiator_named(initiator), key, keys_of(cluster))
         case Filesystem():
-            kind, _, name = resource.device.partition(":")
-            device = cluster.drbd_named(name).device if kind == "drbd" else resource.device
             return FilesystemDriver(
-                device,
+                cluster.device_of(resource),
                 resource.target,
                 resource.type,
-                resource.options,
+                resource.mount_options,
                 resource.start_timeout_s,
                 resource.stop_timeout_s,
             )

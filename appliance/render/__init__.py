@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance.config.initiator import initiator_name
 from appliance.config.model import Cluster, IPAddress, Node, Service
 from appliance.config.virtual import Virtual, Vrrp
 from appliance.files import replace_file
@@ -45,6 +46,9 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
     for drbd in cluster.drbd:
         path = Path(f"/etc/drbd.d/{drbd.name}.res")
         files[path] = _text("resource.res", cluster=cluster, drbd=drbd)
+    if cluster.initiators:
+        name = initiator_name(cluster.name, node.name)
+        files[Path("/etc/iscsi/initiatorname.iscsi")] = f"InitiatorName={name}\n"
     for group in cluster.groups:
         for resource in group.resources:
             if isinstance(resource, Service):

@@ -27,7 +27,7 @@ class Executor:
         self.fences = {n.name: fence.Fence(n) for n in cluster.nodes if n.fence and n.name != me}
         self.drbd = {d.name: Drbd(d) for d in cluster.drbd}
         self._drivers: dict[str, tuple[Driver, ...]] = {
-            group.name: tuple(driver_for(cluster, resource, systemd) for resource in group.resources)
+            group.name: tuple(driver_for(cluster, me, resource, systemd) for resource in group.resources)
             for group in cluster.groups
         }
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
+from appliance.config.initiator import Initiator
 from appliance.config.model import Cluster, Drbd, Group, Node, Resource
 
 # Why these cannot change under a running cluster. Each is a promise that nodes have made to each other.
@@ -39,7 +40,9 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     lines: list[str] = []
     refused: list[str] = []
     for field in fields(Cluster):
-        if field.name in ("nodes", "drbd", "groups") or getattr(old, field.name) == getattr(new, field.name):
+        if field.name in ("nodes", "drbd", "initiators", "groups") or getattr(old, field.name) == getattr(
+            new, field.name
+        ):
             continue
         lines.append(_line(f"cluster.{field.name}", getattr(old, field.name), getattr(new, field.name)))
         if field.name in FIXED:
@@ -50,10 +53,19 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     lines += _disks(old, new)
     if [_set_up(d) for d in old.drbd] != [_set_up(d) for d in new.drbd]:
         refused.append(f"{DISKS}; {HOW}")
+    lines += _named(
+        "initiator", {i.name: i for i in old.initiators}, {i.name: i for i in new.initiators}, hidden=()
+    )
     before, after = {g.name: g for g in old.groups}, {g.name: g for g in new.groups}
     for name in [*before, *(name for name in after if name not in before)]:
         lines += _group(before.get(name), after.get(name))
-    stops = tuple(name for name, group in before.items() if name not in after or _has_to_stop(group, after[name]))
+    stops = tuple(
+        name
+        for name, group in before.items()
+        if name not in after
+        or _has_to_stop(group, after[name])
+        or _initiators(old, group) != _initiators(new, group)
+    )
     return Difference(tuple(lines), stops, tuple(n for n in stops if n not in after), tuple(refused))
 
 
@@ -78,6 +90,11 @@ def _set_up(drbd: Drbd) -> tuple[object, ...]:
     return drbd.name, drbd.disk, drbd.link, drbd.minor, drbd.port
 
 
+def _initiators(cluster: Cluster, group: Group) -> list[Initiator]:
+    """What ``group`` logs in with, as ``cluster`` has it: a session keeps what it began with."""
+    return [i for i in cluster.initiators if i.name in group.initiators]
+
+
 def _nodes(old: Cluster, new: Cluster) -> Iterator[str]:
     yield from _named(
         "node", {n.name: n for n in old.nodes}, {n.name: n for n in new.nodes}, hidden=("id", "fence")
@@ -96,7 +113,10 @@ def _disks(old: Cluster, new: Cluster) -> Iterator[str]:
 
 
 def _named(
-    kind: str, old: Mapping[str, Node | Drbd], new: Mapping[str, Node | Drbd], hidden: tuple[str, ...]
+    kind: str,
+    old: Mapping[str, Node | Drbd | Initiator],
+    new: Mapping[str, Node | Drbd | Initiator],
+    hidden: tuple[str, ...],
 ) -> Iterator[str]:
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new or name not in old:

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""``[initiator.NAME]``: a disk on an iSCSI target that all workers reach, and that one of them may write to.
+
+Imported by `model`, `schema`, `rules` and `load`, so it imports none of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from typing import Any, ClassVar, Literal
+
+import voluptuous as vol
+
+from appliance.config.shape import (
+    Check,
+    Path,
+    Problem,
+    Unknown,
+    array,
+    checked,
+    named,
+    number,
+    shown,
+    table,
+    text,
+    value_like,
+)
+
+Raw = Mapping[str, Any]
+PORT = 3260
+# RFC 7143, 4.2.7.1.
+LONGEST_NAME = 223
+ISCSI_NAME = (
+    r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[A-Za-z0-9][A-Za-z0-9.:_-]*|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}){1,2}"
+)
+# Flat addressing of SAM-5 ends here.
+LAST_LUN = 16383
+# What tells a target's disk from its others; one of them.
+WHICH = ("lun", "wwn", "serial")
+# Who proves what to whom by CHAP: this machine itself, and with mutual CHAP the target too.
+CHAP = (("user", "password_file"), ("target_user", "target_password_file"))
+
+
+@dataclass(frozen=True)
+class Portal:
+    """Where a target listens."""
+
+    address: IPv4Address | IPv6Address
+    port: int = PORT
+
+    def __str__(self) -> str:
+        """As iscsiadm(8) wants it."""
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Initiator:
+    """The disk ``lun`` (or the one of ``wwn``, or of ``serial``) of the iSCSI target ``target`` at ``portal``.
+
+    ``user`` and ``password_file`` are what the target asks for (CHAP), ``target_user`` and
+    ``target_password_file`` what it has to prove itself with (mutual CHAP). ``timeout_s``: for so long writes wait
+    for a target that is away before they fail; it has to outlast the target's own failover.
+    """
+
+    name: str
+    target: str
+    portal: Portal
+    lun: int | None = None
+    wwn: str | None = None
+    serial: str | None = None
+    user: str | None = None
+    password_file: str | None = None
+    target_user: str | None = None
+    target_password_file: str | None = None
+    timeout_s: int = 60
+
+    @property
+    def device(self) -> str:
+        """Where the disk is while it is logged in to and reserved."""
+        return f"/run/pairkeep/initiator/{self.name}"
+
+
+@dataclass(frozen=True)
+class InitiatorRole:
+    """The resource of a group that is *started* while this node is logged in and holds the disk's reservation."""
+
+    initiator: str
+    on_stop_failure: ClassVar[Literal["fence"]] = "fence"
+
+    @property
+    def id(self) -> str:
+        return f"initiator:{self.initiator}"
+
+
+def initiator_name(cluster: str, node: str) -> str:
+    """What a node calls itself to targets, for their access lists; without capitals and underscores (RFC 7143)."""
+    return f"iqn.2026-11.org.pairkeep:{cluster.lower().replace('_', '-')}.{node}"
+
+
+def portal(written: str) -> Portal:
+    """Raises ValueError for what is neither ADDRESS nor ADDRESS:PORT ([ADDRESS]:PORT with IPv6)."""
+    try:
+        return Portal(ip_address(written))
+    except ValueError:
+        address, _, port = written.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(written)
+    version = 6 if address.startswith("[") and address.endswith("]") else 4
+    found = ip_address(address[1:-1] if version == 6 else address)
+    if found.version != version:
+        raise ValueError(written)
+    return Portal(found, int(port))
+
+
+def entry(password_file: Check) -> Check:
+    """What one table looks like; ``password_file`` checks the path of a file that holds a secret."""
+    user = text("a CHAP user name of at most 223 letters, digits, and . : _ @ -", r"[A-Za-z0-9_.:@-]{1,223}")
+    keys = table(
+        "a table",
+        {
+            "target": value_like('the target\'s iSCSI name, like "iqn.2026-01.org.example:disk"', _is_name),
+            "portals": array(
+                "an array of at least one address of the target",
+                value_like(
+                    'an address, or one with its port, like "10.9.1.50:3260" or "[fd00::50]:3260"', _is_portal
+                ),
+                least=1,
+            ),
+        },
+        {
+            "lun": number(0, LAST_LUN, ""),
+            "wwn": text("16 or 32 hexadecimal digits, with or without 0x", r"(0x)?([0-9a-fA-F]{16}){1,2}"),
+            "serial": text("a unit serial number of at most 252 characters, without blanks", r"[!-~]{1,252}"),
+            "user": user,
+            "password_file": password_file,
+            "target_user": user,
+            "target_password_file": password_file,
+            "timeout_s": number(5, 3600, "seconds"),
+        },
+    )
+
+    def check(value: Any) -> Any:
+        errors: list[vol.Invalid] = []
+        try:
+            keys(value)
+        except vol.MultipleInvalid as found:
+            errors += found.errors
+        said = [key for key in WHICH if isinstance(value, dict) and key in value]
+        if isinstance(value, dict) and len(said) != 1:
+            what = f"found {' and '.join(said) or 'none'} of {', '.join(WHICH)}, expected one: which disk is it?"
+            errors.append(Unknown(what))
+        return checked(value, errors)
+
+    return named("a table", check)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(ISCSI_NAME, value))
+
+
+def _is_portal(value: Any) -> bool:
+    return isinstance(value, str) and bool(portal(value))
+
+
+def problems(raw: Raw) -> Iterator[Problem]:
+    """What contradicts something else. What the schema refused is absent here (None in arrays)."""
+    own = {
+        ip_address(address): f"node {name}"
+        for name, node in raw.get("node", {}).items()
+        for address in node.get("links", [])
+        if address is not None
+    }
+    own |= {
+        ip_interface(resource["address"]).ip: f"group {group.get('name')}"
+        for group in raw.get("group", [])
+        for resource in (group or {}).get("resources", [])
+        if resource is not None and "address" in resource
+    }
+    targets: dict[str, str] = {}
+    for name, found in raw.get("initiator", {}).items():
+        path: Path = ("initiator", name)
+        target = found.get("target")
+        if target in targets:
+            yield (
+                (*path, "target"),
+                f"found {shown(target)}, expected a target that initiator.{targets[target]} does not use: they "
+                "would log each other out",
+            )
+        if target is not None:
+            targets.setdefault(target, name)
+        yield from _chap(path, found)
+        yield from _portals((*path, "portals"), found.get("portals", []), own)
+    yield from _roles(raw)
+
+
+def _chap(path: Path, found: Raw) -> Iterator[Problem]:
+    for keys in CHAP:
+        for key, other in (keys, keys[::-1]):
+            if key in found and other not in found:
+                yield (*path, other), f"missing, expected it beside {key}"
+    if "target_user" in found and "user" not in found:
+        yield (*path, "user"), "missing, expected it beside target_user: a target proves itself only to who does"
+    secrets = [found.get(key) for _user, key in CHAP]
+    if None not in secrets and secrets[0] == secrets[1]:
+        yield (
+            (*path, "target_password_file"),
+            f"found {shown(secrets[1])}, expected another file than password_file: with one secret for both "
+            "ways whoever asks can answer for himself (RFC 7143, 12.1.3)",
+        )
+
+
+def _portals(path: Path, portals: list[str | None], own: Mapping[Any, str]) -> Iterator[Problem]:
+    for i, written in enumerate(portals):
+        if written is not None and (owner := own.get(portal(written).address)) is not None:
+            yield (
+                (*path, i),
+                f"found {shown(written)}, expected an address outside the cluster, not one of {owner}: a disk "
+                "cannot come from those whom it is to outlive",
+            )
+    if len(portals) > 1:
+        yield path, f"found {len(portals)}, expected one: several paths to a disk (multipath) are not supported yet"
+
+
+def _roles(raw: Raw) -> Iterator[Problem]:
+    defined = raw.get("initiator", {})
+    groups = raw.get("group", [])
+    used: set[str] = set()
+    for i, group in enumerate(groups):
+        for j, resource in enumerate((group or {}).get("resources", [])):
+            if resource is None or "initiator" not in resource:
+                continue
+            name = resource["initiator"]
+            path: Path = ("group", i, "resources", j, "initiator")
+            if name not in defined:
+                there = " or ".join(defined) or f"a table [initiator.{name}]"
+                yield path, f"found {shown(name)}, expected {there}"
+            if name in used:
+                yield path, f"found {shown(name)} again, expected it in one group only, once"
+            used.add(name)
+    unread = any(g is None or None in g.get("resources", [None]) for g in groups)
+    for name in defined:
+        if name not in used and not unread:
+            yield ("initiator", name), "found in no group's resources, expected it in exactly one"
+
+
+def values(raw: Raw) -> tuple[Initiator, ...]:
+    """What the tables of a file without mistakes say."""
+    return tuple(
+        Initiator(
+            name=name,
+            portal=portal(found["portals"][0]),
+            wwn=found["wwn"].lower().removeprefix("0x") if "wwn" in found else None,
+            **{key: value for key, value in found.items() if key not in ("portals", "wwn")},
+        )
+        for name, found in raw.get("initiator", {}).items()
+    )

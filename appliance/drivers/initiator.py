@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A disk on an iSCSI target: log in by open-iscsi, find it, reserve it; and the way back.
+
+iscsid keeps sessions over a loss of the target by itself. What it knows of a target is a file that is written at
+login and deleted after logout, so nothing logs in but a group that starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from appliance.config.initiator import Initiator
+from appliance.decide.view import State
+from appliance.drivers.base import DriverError
+from appliance.drivers.filesystem import parse_mountinfo
+from appliance.drivers.reservation import Reservation
+from appliance.files import replace_file
+from appliance.run import RunError, run
+
+SYS = Path("/sys")
+# What iscsid knows of targets (iscsiadm(8)).
+NODES = Path("/etc/iscsi/nodes")
+# How long a login may take in all, and how long udev then has to name the disk.
+LOGIN_S = 40
+DISK_S = 20.0
+LOGOUT_S = 60
+# iscsiadm(8): ISCSI_ERR_SESS_EXISTS and ISCSI_ERR_NO_OBJS_FOUND.
+HAS_SESSION, NO_SESSION = 15, 21
+# The state of a session while its target is away and waited for (drivers/scsi/scsi_transport_iscsi.c).
+LOGGED_IN, RECOVERING = "LOGGED_IN", "FAILED"
+# Seconds. A target that says nothing for the sum of the first two is away; a login is given up after the third.
+PING_S, PONG_S, ANSWER_S = 2, 3, 8
+
+
+@dataclass(frozen=True)
+class Session:
+    """``number`` is the kernel's; ``path`` its place in sysfs."""
+
+    number: int
+    state: str
+    path: Path
+
+
+def sessions(target: str, sys: Path = SYS) -> list[Session]:
+    """Those with ``target`` (kernel Documentation/ABI: sysfs-class-iscsi_session)."""
+    found = []
+    for path in sorted((sys / "class/iscsi_session").glob("session*")):
+        # One that ends just now has no files any more.
+        with contextlib.suppress(OSError):
+            if (path / "targetname").read_text().strip() == target:
+                number = int(path.name.removeprefix("session"))
+                found.append(Session(number, (path / "state").read_text().strip(), path))
+    return found
+
+
+def record(config: Initiator, password: str | None, target_password: str | None) -> str:
+    """What iscsid is told of the target (open-iscsi's README, "Node Database")."""
+    told: dict[str, object] = {
+        "node.name": config.target,
+        "node.tpgt": -1,
+        "node.startup": "manual",
+        "node.leading_login": "No",
+        "iface.iscsi_ifacename": "default",
+        "iface.transport_name": "tcp",
+        "node.discovery_type": "static",
+        "node.conn[0].address": config.portal.address,
+        "node.conn[0].port": config.portal.port,
+        "node.conn[0].startup": "manual",
+        "node.session.timeo.replacement_timeout": config.timeout_s,
+        # Waiting for one that is not there is the group's business: it tries the other node in between.
+        "node.session.initial_login_retry_max": 2,
+        "node.conn[0].timeo.login_timeout": ANSWER_S,
+        "node.conn[0].timeo.logout_timeout": ANSWER_S,
+        "node.conn[0].timeo.noop_out_interval": PING_S,
+        "node.conn[0].timeo.noop_out_timeout": PONG_S,
+    }
+    if config.user is not None:
+        told |= {
+            "node.session.auth.authmethod": "CHAP",
+            "node.session.auth.username": config.user,
+            "node.session.auth.password": password,
+        }
+    if config.target_user is not None:
+        told |= {
+            "node.session.auth.username_in": config.target_user,
+            "node.session.auth.password_in": target_password,
+        }
+    return "".join(f"{key} = {value}\n" for key, value in told.items())
+
+
+def secret(path: str) -> str:
+    """A password from a file for root's eyes only. Raises DriverError; its text never has the password."""
+    try:
+        mode = Path(path).stat().st_mode
+        text = Path(path).read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DriverError(f"{path} cannot be read: {getattr(error, 'strerror', 'it is no text')}") from error
+    if mode & 0o077:
+        raise DriverError(f"{path} can be read by others: its mode is {mode & 0o777:o}, expected 600")
+    # iscsid reads a line up to 255 characters, without blanks around it.
+    if not (0 < len(text) < 256 and text.isprintable() and text == text.strip()):
+        raise DriverError(f"{path}: expected one line of 1 to 255 printable characters, without blanks around it")
+    return text
+
+
+def is_wanted(config: Initiator, lun: int, properties: Mapping[str, str]) -> bool:
+    """Whether a disk of the target is the one, by its LUN and by what udev found out about it (scsi_id(8))."""
+    if config.wwn is not None:
+        # scsi_id puts a digit before a name, for what kind of name it is.
+        names = (
+            properties.get("ID_WWN_WITH_EXTENSION", ""),
+            properties.get("ID_WWN", ""),
+            f"0x{properties.get('ID_SERIAL', '')[1:]}",
+        )
+        return f"0x{config.wwn}" in map(str.lower, names)
+    if config.serial is not None:
+        return config.serial in (properties.get("ID_SCSI_SERIAL"), properties.get("SCSI_IDENT_SERIAL"))
+    return lun == config.lun
+
+
+class InitiatorDriver:
+    """``key`` is this node's reservation key, ``names`` all nodes by theirs."""
+
+    def __init__(self, config: Initiator, key: int, names: Mapping[int, str]) -> None:
+        self._config = config
+        self._key = key
+        self._names = names
+        self._disk = Path(config.device)
+
+    def state(self) -> State:
+        """Started: logged in, and the target lets this node write, and nobody else.
+
+        A target that is away is asked nothing, for that would not end before it is back: as long as iscsid waits
+        for it, all is as it was. One that has come back without any reservation gets it anew: see
+        `Reservation.renew`.
+        """
+        found = sessions(self._config.target)
+        if not found:
+            return "stopped"
+        if not self._disk.exists() or len(found) > 1:
+            return "failed"
+        if found[0].state != LOGGED_IN:
+            return "started" if found[0].state == RECOVERING else "failed"
+        reservation = Reservation(self._disk, self._key, self._names)
+        try:
+            hold = reservation.hold()
+            if hold == "nobody":
+                reservation.renew()
+        except DriverError:
+            # Gone since it was looked at, or somebody else was quicker.
+            return "started" if self._recovers() else "failed"
+        return "failed" if hold == "lost" else "started"
+
+    def start(self) -> None:
+        """Log in, and reserve the disk before anybody learns its name."""
+        if self.state() == "started":
+            return
+        self._disk.unlink(missing_ok=True)
+        if not sessions(self._config.target):
+            self._login()
+        device = self._find()
+        Reservation(device, self._key, self._names).take()
+        self._disk.parent.mkdir(parents=True, exist_ok=True)
+        self._disk.symlink_to(device)
+
+    def stop(self) -> None:
+        """Give the disk back and log out. A target that is away, or whose reservation is lost, is no obstacle."""
+        self._refuse_mounted()
+        for session in sessions(self._config.target):
+            if session.state == LOGGED_IN and self._disk.exists():
+                # What is left of it the next one takes away.
+                with contextlib.suppress(DriverError):
+                    Reservation(self._disk, self._key, self._names).release()
+            self._iscsiadm("-m", "session", "-r", str(session.number), "--logout", fine=NO_SESSION)
+        if left := sessions(self._config.target):
+            raise DriverError(f"{self._config.name}: still logged in to {self._config.target} ({left[0].state})")
+        self._disk.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(NODES / self._config.target)
+
+    def _recovers(self) -> bool:
+        return any(session.state == RECOVERING for session in sessions(self._config.target))
+
+    def _login(self) -> None:
+        config = self._config
+        passwords = (
+            None if file is None else secret(file) for file in (config.password_file, config.target_password_file)
+        )
+        # Each file is a portal; one that the configuration does not name any more must not be logged in to.
+        folder = NODES / config.target
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, mode=0o700)
+        file = folder / f"{config.portal.address},{config.portal.port}"
+        replace_file(file, record(config, *passwords).encode(), 0o600)
+        self._iscsiadm("-m", "node", "-T", config.target, "-p", str(config.portal), "--login", fine=HAS_SESSION)
+
+    def _find(self) -> Path:
+        """The device of the disk, once udev has named it."""
+        import pyudev  # takes a while, and not all images have it
+
+        context = pyudev.Context()
+        monitor = pyudev.Monitor.from_netlink(context)
+        monitor.filter_by("block")
+        monitor.start()
+        deadline = time.monotonic() + DISK_S
+        while True:
+            disks = list(self._disks(context))
+            wanted = [device for device, lun in disks if is_wanted(self._config, lun, device.properties)]
+            if wanted:
+                return Path(wanted[0].device_node)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                seen = ", ".join(f"LUN {lun} ({device.get('ID_SERIAL', '?')})" for device, lun in disks) or "none"
+                raise DriverError(f"{self._config.name}: {self._config.target} has no such disk; it shows {seen}")
+            monitor.poll(timeout=left_s)
+
+    def _disks(self, context: Any) -> Iterator[tuple[Any, int]]:
+        """The disks of our session that udev has examined, each with its LUN."""
+        import pyudev
+
+        for session in sessions(self._config.target):
+            try:
+                parent = pyudev.Devices.from_sys_path(context, str((session.path / "device").resolve()))
+            except pyudev.DeviceNotFoundError:
+                continue
+            found = context.list_devices(subsystem="block", DEVTYPE="disk").match_parent(parent)
+            for device in found:
+                scsi = device.find_parent("scsi", "scsi_device")
+                if device.is_initialized and scsi is not None:
+                    yield device, int(scsi.sys_name.rpartition(":")[2])
+
+    def _refuse_mounted(self) -> None:
+        """Data that waits to be written would be lost."""
+        if not self._disk.exists():
+            return
+        device = str(self._disk.resolve())
+        for mount in parse_mountinfo(Path("/proc/self/mountinfo").read_text()):
+            if re.fullmatch(re.escape(device) + r"\d*", mount.source):
+                raise DriverError(f"{self._config.name} is still mounted at {mount.target}")
+
+    def _iscsiadm(self, *words: str, fine: int) -> None:
+        try:
+            done = run(["iscsiadm", *words], check=False, timeout_s=max(LOGIN_S, LOGOUT_S))
+        except RunError as error:
+            raise DriverError(f"{self._config.name}: {error.message}") from error
+        if done.returncode not in (0, fine):
+            said = [line for line in done.stderr.splitlines() if line.strip()]
+            raise DriverError(
+                f"{self._config.name}: iscsiadm ended with {done.returncode}: {' | '.join(said[-3:])}"
+            )
