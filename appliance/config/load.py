@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, initiator, rules, schema, shape, virtual_load
+from appliance.config import constraints, initiator, rules, schema, shape, target, virtual_load
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import (
     Address,
@@ -25,6 +25,7 @@ from appliance.config.model import (
     Resource,
     Service,
 )
+from appliance.config.target import TargetRole
 from appliance.config.virtual import VirtualService
 from appliance.errors import InputError
 
@@ -150,6 +151,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
             for minor, (name, drbd) in enumerate(raw.get("drbd", {}).items())
         ),
         initiators=initiator.values(raw),
+        targets=target.values(raw),
         groups=tuple(_group(group, networks) for group in raw.get("group", [])),
         virtuals=virtual_load.virtuals(raw),
         vrrps=virtual_load.vrrps(raw),
@@ -187,6 +189,8 @@ def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resour
             return DrbdRole(name)
         case {"initiator": name}:
             return InitiatorRole(name)
+        case {"target": name}:
+            return TargetRole(name)
         case {"filesystem": target, **rest}:
             return Filesystem(target=target, **rest)
         case {"service": unit, **rest}:

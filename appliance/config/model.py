@@ -18,6 +18,7 @@ from ipaddress import (
 from typing import ClassVar, Literal
 
 from appliance.config.initiator import Initiator, InitiatorRole
+from appliance.config.target import Target, TargetRole
 from appliance.config.virtual import Director, Virtual, VirtualService, Vrrp
 
 IPAddress = IPv4Address | IPv6Address
@@ -149,7 +150,7 @@ class Address:
         return f"address:{self.address}"
 
 
-Resource = DrbdRole | InitiatorRole | Filesystem | Service | Address | VirtualService
+Resource = DrbdRole | Filesystem | Service | TargetRole | Address | InitiatorRole | VirtualService
 
 
 @dataclass(frozen=True)
@@ -195,6 +196,11 @@ class Group:
         """Names of the initiators that the group logs in with."""
         return tuple(r.initiator for r in self.resources if isinstance(r, InitiatorRole))
 
+    @cached_property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the iSCSI targets of the group."""
+        return tuple(r.target for r in self.resources if isinstance(r, TargetRole))
+
 
 def dependencies(groups: Iterable[Group]) -> dict[str, tuple[str, ...]]:
     """For each group by name those that its own place depends on."""
@@ -217,8 +223,8 @@ class Cluster:
     nodes: tuple[Node, ...]
     networks: tuple[IPNetwork, ...]
     drbd: tuple[Drbd, ...] = ()
-    initiators: tuple[Initiator, ...] = ()
     groups: tuple[Group, ...] = ()
+    initiators: tuple[Initiator, ...] = ()
     virtuals: tuple[Virtual, ...] = ()
     vrrps: tuple[Vrrp, ...] = ()
     director: Director = field(default_factory=Director)
@@ -228,6 +234,7 @@ class Cluster:
     fence_then: Literal["on", "off"] = "on"
     fence_delay_s: float = 5.0
     ping: tuple[IPAddress, ...] = ()
+    targets: tuple[Target, ...] = ()
 
     def node(self, name: str) -> Node:
         return next(n for n in self.nodes if n.name == name)
@@ -255,6 +262,9 @@ class Cluster:
             case ("initiator", ":", name):
                 return self.initiator_named(name).device
         return filesystem.device
+
+    def target_named(self, name: str) -> Target:
+        return next(t for t in self.targets if t.name == name)
 
     @cached_property
     def workers(self) -> tuple[Node, ...]:

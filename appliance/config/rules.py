@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config import constraints, initiator, virtual_rules, vrrp_rules
+from appliance.config import constraints, initiator, target_rules, virtual_rules, vrrp_rules
 from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
 from appliance.config.schema import DISK_RESOURCES
 from appliance.config.shape import Path, Problem, shown
@@ -43,6 +43,7 @@ def problems(raw: Raw) -> Iterator[Problem]:
     here = [*networks(raw), *vrrp_rules.further_networks(raw)]
     yield from vrrp_rules.problems(raw, here, taken)
     yield from virtual_rules.problems(raw, here)
+    yield from target_rules.problems(raw)
 
 
 def networks(raw: Raw) -> list[IPNetwork | None]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from appliance.config import initiator
+from appliance.config import initiator, target
 from appliance.config.shape import (
     Check,
     Missing,
@@ -115,6 +115,11 @@ def _fence(value: Any) -> Any:
 
 _on_stop_failure = word("fence", "block")
 _group_name = text("the name of another group", NAME)
+_target_name = text("the name of a [target.NAME] table", NAME)
+_lun_name = text("the name of a [lun.NAME] table", NAME)
+_path = value_like("the absolute path of a file, without '..' or blanks", lambda v: is_clean(v) and _plain(v))
+_folder = value_like("the absolute path of a folder, without '..' or blanks", lambda v: is_clean(v) and _plain(v))
+_NAME_WORDS = "letters, digits, - and _, a letter first (at most 32)"
 _score = value_like(
     f'a whole number from -{MOST_POINTS} to {MOST_POINTS}, or "never"',
     lambda v: v == "never" or (isinstance(v, int) and not isinstance(v, bool) and abs(v) <= MOST_POINTS),
@@ -160,6 +165,7 @@ _RESOURCES: dict[str, Check] = {
             "on_stop_failure": _on_stop_failure,
         },
     ),
+    "target": table("a table", {"target": text("the name of a [target.NAME] table", NAME)}),
     "address": table(
         "a table",
         {"address": interface_address},
@@ -229,7 +235,7 @@ _CLUSTER_TOML = vol.Schema(
         {
             "drbd": tables(
                 "[drbd.NAME] tables",
-                "letters, digits, - and _, a letter first (at most 32)",
+                _NAME_WORDS,
                 NAME,
                 table(
                     "a table",
@@ -247,6 +253,10 @@ _CLUSTER_TOML = vol.Schema(
                 NAME,
                 initiator.entry(_FENCE_KEYS["password_file"]),
             ),
+            "target": tables(
+                "[target.NAME] tables", _NAME_WORDS, NAME, target.target_entry(_lun_name, _folder, _path)
+            ),
+            "lun": tables("[lun.NAME] tables", _NAME_WORDS, NAME, target.lun_entry(_target_name, NAME, _path)),
             "group": array(
                 "[[group]] tables",
                 table(

@@ -17,6 +17,10 @@ import voluptuous as vol
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
 Check = Callable[[Any], Any]
+# Tables of things that others refer to by name.
+NAMED: tuple[Path, ...] = tuple(
+    (name,) for name in ("node", "drbd", "initiator", "target", "lun", "virtual", "vrrp")
+)
 
 
 class Unknown(vol.Invalid):
@@ -66,12 +70,11 @@ def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
     None stands there instead in arrays, an empty table for what has a name of its own (a node, a DRBD resource):
     the thing exists, though nothing is known about it.
     """
-    named_things = (("node",), ("drbd",), ("initiator",), ("virtual",), ("vrrp",))
 
     def copied(value: Any, path: Path) -> Any:
         if isinstance(value, dict):
             kept = {k: copied(v, (*path, k)) for k, v in value.items() if (*path, k) not in paths}
-            return {k: kept.get(k, {}) for k in value} if path in named_things else kept
+            return {k: kept.get(k, {}) for k in value} if path in NAMED else kept
         if isinstance(value, list):
             return [None if (*path, i) in paths else copied(v, (*path, i)) for i, v in enumerate(value)]
         return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Resource, Service
+from appliance.config.target import TargetRole
 from appliance.config.virtual import VirtualService
 from appliance.drivers.address import AddressDriver
 from appliance.drivers.base import Driver
@@ -14,6 +15,7 @@ from appliance.drivers.initiator import InitiatorDriver
 from appliance.drivers.reservation import key_of, keys_of
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
+from appliance.drivers.target import TargetDriver
 from appliance.drivers.virtual import VirtualDriver
 
 
@@ -47,6 +49,8 @@ def driver_for(cluster: Cluster, me: str, resource: Resource, systemd: Systemd) 
             return VirtualDriver(
                 systemd, cluster.virtual(resource.virtual), resource.start_timeout_s, resource.stop_timeout_s
             )
+        case TargetRole(name):
+            return TargetDriver(cluster.target_named(name), {d.name: d.device for d in cluster.drbd})
         case Address():
             network = cluster.networks[resource.link - 1] if resource.link is not None else None
             return AddressDriver(resource.address, resource.interface, network)

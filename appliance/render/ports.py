@@ -19,8 +19,10 @@ def corosync_port(link: int) -> int:
 
 
 def service_ports(cluster: Cluster) -> Iterator[tuple[IPAddress, int]]:
-    """Each service address with each port of the services of its group."""
+    """Each service address with each port of the services of its group, and the portals of its targets."""
     for group in cluster.groups:
+        for name in group.targets:
+            yield from ((portal.address, portal.port) for portal in cluster.target_named(name).portals)
         ports = [p for r in group.resources if isinstance(r, Service) for p in SERVICES.get(r.unit, ())]
         for resource in group.resources:
             if isinstance(resource, Address):

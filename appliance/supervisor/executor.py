@@ -14,6 +14,7 @@ from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
 from appliance.drivers.registry import driver_for
 from appliance.drivers.systemd import Systemd
+from appliance.drivers.target import TargetDriver
 
 
 class Executor:
@@ -22,7 +23,7 @@ class Executor:
     def __init__(self, cluster: Cluster, me: str, systemd: Systemd) -> None:
         own = cluster.node(me)
         # A node that only votes has neither groups nor disks.
-        self.cluster = replace(cluster, groups=(), drbd=()) if own.votes_only else cluster
+        self.cluster = replace(cluster, groups=(), drbd=(), targets=()) if own.votes_only else cluster
         cluster = self.cluster
         self.fences = {n.name: fence.Fence(n) for n in cluster.nodes if n.fence and n.name != me}
         self.drbd = {d.name: Drbd(d) for d in cluster.drbd}
@@ -50,6 +51,12 @@ class Executor:
                 self.drbd[drbd].outdate()
             case Fence(node):
                 self.fences[node].off()
+
+    def adopt(self, group: str) -> None:
+        """What runs takes up what a new configuration changes of it without a stop. Raises PairkeepError."""
+        for driver in self._drivers[group]:
+            if isinstance(driver, TargetDriver):
+                driver.adopt()
 
     def states(self, group: str) -> tuple[State, ...]:
         """What the resources of ``group`` look like on this node now."""

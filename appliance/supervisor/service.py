@@ -22,7 +22,7 @@ from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Check, Checked, Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
 from appliance.decide.view import DISCONNECTED, Configuration, DrbdReport, Record, State
-from appliance.drivers import rtnetlink
+from appliance.drivers import lio, rtnetlink
 from appliance.drivers.drbd import EventStream
 from appliance.drivers.drbd_status import DrbdStatus
 from appliance.drivers.service import ServiceDriver
@@ -170,7 +170,7 @@ class SupervisorService:
     # What happens -------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Look at everything once, then take part. Nothing is changed by this."""
+        """Look at everything once, then take part. Nothing is started or stopped by this."""
         if self._own.drbd:
             self._watch_drbd()
         self._unseen = {group.name for group in self._own.groups}
@@ -195,9 +195,15 @@ class SupervisorService:
     def _first_look(self, group: str) -> Callable[[], None]:
         # What cannot be seen may run. A failure ends this process, and the next one looks again; to take the
         # group for stopped would let another node start it.
+        wrong = ""
+        try:
+            self.executor.adopt(group)
+        except PairkeepError as error:
+            wrong = f"{group} could not take up the configuration: {error.message}"
         states = self.executor.states(group)
 
         def then() -> None:
+            self.core.on_warning(f"adopt:{group}", wrong)
             self.core.local.observed(group, states, count=False)
             self._unseen.discard(group)
             if not self._unseen:
@@ -217,6 +223,8 @@ class SupervisorService:
         rtnetlink.load()
         with contextlib.suppress(ImportError):  # only images with a database have it
             importlib.import_module("pymysql")
+        if self._own.targets:
+            lio.library()
         for group in self._own.groups:
             for index in range(len(group.resources)):
                 driver = self.executor.driver(group.name, index)

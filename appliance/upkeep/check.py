@@ -9,7 +9,10 @@ from pathlib import Path
 
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
-from appliance.drivers import keepalived
+from appliance.config.target import Target
+from appliance.config.virtual import Virtual
+from appliance.drivers import chap, keepalived
+from appliance.drivers.base import DriverError
 from appliance.drivers.fence import FOLDER
 from appliance.render import render_all
 from appliance.run import run
@@ -30,26 +33,37 @@ def problems(text: str, me: str) -> tuple[str, ...]:
 
 
 def _problems(cluster: Cluster, me: str) -> Iterator[str]:
+    files = render_all(cluster, me)
+    yield from _fences(cluster, me)
+    yield from _rules(files[RULES])
+    if cluster.node(me).votes_only:
+        return
+    for drbd in cluster.drbd:
+        yield from _disk(drbd)
+    for virtual in cluster.virtuals:
+        yield from _checks(virtual)
+    yield from keepalived.complaints(files)
+    for target in cluster.targets:
+        yield from _passwords(target)
+    for group in cluster.groups:
+        for resource in group.resources:
+            for problem in _resource(resource):
+                yield f"group.{group.name}: {problem}"
+
+
+def _fences(cluster: Cluster, me: str) -> Iterator[str]:
     for node in cluster.nodes:
         for device in node.fence if node.name != me else ():
             if not (FOLDER / device.agent).exists():
                 yield f"node.{node.name}.fence: there is no fence agent {device.agent}"
             if device.password_file is not None and not Path(device.password_file).exists():
                 yield f"node.{node.name}.fence: {device.password_file} does not exist"
-    yield from _rules(render_all(cluster, me)[RULES])
-    if cluster.node(me).votes_only:
-        return
-    for drbd in cluster.drbd:
-        yield from _disk(drbd)
-    for virtual in cluster.virtuals:
-        for file in sorted({r.check.password_file for r in virtual.reals if r.check.password_file is not None}):
-            if not Path(file).exists():
-                yield f"virtual.{virtual.name}: {file} does not exist"
-    yield from keepalived.complaints(render_all(cluster, me))
-    for group in cluster.groups:
-        for resource in group.resources:
-            for problem in _resource(resource):
-                yield f"group.{group.name}: {problem}"
+
+
+def _checks(virtual: Virtual) -> Iterator[str]:
+    for file in sorted({r.check.password_file for r in virtual.reals if r.check.password_file is not None}):
+        if not Path(file).exists():
+            yield f"virtual.{virtual.name}: {file} does not exist"
 
 
 def _rules(text: str) -> Iterator[str]:
@@ -62,6 +76,15 @@ def _rules(text: str) -> Iterator[str]:
 def _disk(drbd: Drbd) -> Iterator[str]:
     if not Path(drbd.disk).exists():
         yield f"drbd.{drbd.name}.disk: {drbd.disk} does not exist"
+
+
+def _passwords(target: Target) -> Iterator[str]:
+    files = {file for acl in target.acls for file in (acl.password_file, acl.target_password_file) if file}
+    for file in sorted(files):
+        try:
+            chap.read(Path(file))
+        except DriverError as error:
+            yield f"target.{target.name}: {error.message}"
 
 
 def _resource(resource: Resource) -> Iterator[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from appliance.config.initiator import Initiator
 from appliance.config.model import Cluster, Drbd, Group, Node, Resource
+from appliance.upkeep import targets
 
 # Why these cannot change under a running cluster. Each is a promise that nodes have made to each other.
 FIXED: dict[str, str] = {
@@ -21,6 +22,9 @@ DISKS = "a disk, its link and its place in the file: DRBD was set up with them"
 HOW = "to change it, set both machines up anew"
 # What ends so in a resource's options counts at its next start or stop, so nothing has to be stopped for it.
 SOFT = ("probe", "timeout_s", "on_stop_failure")
+
+# Fields of Cluster that are compared part by part.
+_COMPARED_APART = ("nodes", "drbd", "initiators", "targets", "groups")
 
 
 @dataclass(frozen=True)
@@ -40,9 +44,7 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     lines: list[str] = []
     refused: list[str] = []
     for field in fields(Cluster):
-        if field.name in ("nodes", "drbd", "initiators", "groups") or getattr(old, field.name) == getattr(
-            new, field.name
-        ):
+        if field.name in _COMPARED_APART or getattr(old, field.name) == getattr(new, field.name):
             continue
         lines.append(_line(f"cluster.{field.name}", getattr(old, field.name), getattr(new, field.name)))
         if field.name in FIXED:
@@ -56,6 +58,8 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     lines += _named(
         "initiator", {i.name: i for i in old.initiators}, {i.name: i for i in new.initiators}, hidden=()
     )
+    lines += targets.lines(old, new)
+    refused += targets.refused(old, new)
     before, after = {g.name: g for g in old.groups}, {g.name: g for g in new.groups}
     for name in [*before, *(name for name in after if name not in before)]:
         lines += _group(before.get(name), after.get(name))
@@ -65,6 +69,7 @@ def difference(old: Cluster, new: Cluster) -> Difference:
         if name not in after
         or _has_to_stop(group, after[name])
         or _initiators(old, group) != _initiators(new, group)
+        or targets.has_to_stop(old, new, group)
     )
     return Difference(tuple(lines), stops, tuple(n for n in stops if n not in after), tuple(refused))
 

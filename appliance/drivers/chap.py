@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""CHAP passwords in files that only root may read; no word of what stands in them leaves this module by itself."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+from appliance.drivers.base import DriverError
+
+# At least 96 bits by RFC 7143, 12.1.3; Microsoft's initiator takes no more than 16 bytes.
+SHORTEST, LONGEST = 12, 16
+
+
+def read(path: Path) -> str:
+    """The password in ``path``. Raises DriverError for a file that others may read, and for what will not do."""
+    try:
+        mode = path.stat().st_mode
+        data = path.read_bytes()
+    except OSError as error:
+        raise DriverError(f"{path}: {error.strerror}") from error
+    if stat.S_IMODE(mode) & 0o077:
+        raise DriverError(
+            f"{path}: found mode {stat.S_IMODE(mode):04o}, expected 0600: a password is nobody else's business",
+            hint=f"chmod 0600 {path}",
+        )
+    password = data.decode("ascii", errors="replace").rstrip("\r\n")
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise DriverError(
+            f"{path}: found a CHAP password of {len(password)} characters, expected {SHORTEST} to {LONGEST}"
+        )
+    if not all("!" <= character <= "~" for character in password):
+        raise DriverError(f"{path}: found a CHAP password with blanks or other than ASCII, expected neither")
+    return password
