@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from appliance.config.model import Cluster, DrbdRole, Filesystem, Group, Resource, Service
+from appliance.config.virtual import VirtualService
 from appliance.decide.steps import Connect, Fence, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import State
 from appliance.sim.clock import Action
@@ -25,6 +26,7 @@ TAKES_S: dict[type[Resource], tuple[float, float]] = {
     DrbdRole: (0.05, 0.4),
     Filesystem: (0.05, 0.5),
     Service: (0.5, 2.5),
+    VirtualService: (0.2, 1.0),
 }
 OTHER_S = (0.01, 0.1)
 GIVE_UP_S = 10.0

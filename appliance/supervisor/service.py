@@ -18,7 +18,7 @@ from typing import Any
 from gi.repository import GLib
 from systemd import daemon
 
-from appliance.config.model import Cluster, Service
+from appliance.config.model import Cluster
 from appliance.decide.messages import Check, Checked, Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
 from appliance.decide.view import DISCONNECTED, Configuration, DrbdReport, Record, State
@@ -176,9 +176,9 @@ class SupervisorService:
         self._unseen = {group.name for group in self._own.groups}
         for group in self._own.groups:
             self.lanes.put(group.name, partial(self._first_look, group.name))
-            for index, resource in enumerate(group.resources):
+            for index in range(len(group.resources)):
                 driver = self.executor.driver(group.name, index)
-                if isinstance(resource, Service) and isinstance(driver, ServiceDriver):
+                if isinstance(driver, ServiceDriver):
                     driver.watch(partial(self._unit_changed, group.name))
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)

@@ -20,11 +20,10 @@ FIXED: dict[str, str] = {
 NODES = "nodes, their order, links and votes: corosync and DRBD are bound to them"
 DISKS = "a disk, its link and its place in the file: DRBD was set up with them"
 HOW = "to change it, set both machines up anew"
+# What is compared one by one.
+_NAMED = ("nodes", "drbd", "groups", "initiators", "targets", "virtuals", "vrrps", "director")
 # What ends so in a resource's options counts at its next start or stop, so nothing has to be stopped for it.
 SOFT = ("probe", "timeout_s", "on_stop_failure")
-
-# Fields of Cluster that are compared part by part.
-_COMPARED_APART = ("nodes", "drbd", "initiators", "targets", "groups")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     lines: list[str] = []
     refused: list[str] = []
     for field in fields(Cluster):
-        if field.name in _COMPARED_APART or getattr(old, field.name) == getattr(new, field.name):
+        if field.name in _NAMED or getattr(old, field.name) == getattr(new, field.name):
             continue
         lines.append(_line(f"cluster.{field.name}", getattr(old, field.name), getattr(new, field.name)))
         if field.name in FIXED:
@@ -60,6 +59,7 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     )
     lines += targets.lines(old, new)
     refused += targets.refused(old, new)
+    lines += _balancing(old, new)
     before, after = {g.name: g for g in old.groups}, {g.name: g for g in new.groups}
     for name in [*before, *(name for name in after if name not in before)]:
         lines += _group(before.get(name), after.get(name))
@@ -117,11 +117,21 @@ def _disks(old: Cluster, new: Cluster) -> Iterator[str]:
     yield from _named("drbd", *names, hidden=("minor", "port"))
 
 
+def _balancing(old: Cluster, new: Cluster) -> Iterator[str]:
+    """Nothing here stops a group: keepalived takes a change up without losing a connection."""
+    yield from _fields("director", old.director, new.director, ())
+    yield from _named("vrrp", {v.name: v for v in old.vrrps}, {v.name: v for v in new.vrrps}, hidden=())
+    had, has = {v.name: v for v in old.virtuals}, {v.name: v for v in new.virtuals}
+    yield from _named("virtual", had, has, hidden=("reals",))
+    for name in has.keys() & had.keys():
+        before, after = ({r.name: r for r in each.reals} for each in (had[name], has[name]))
+        yield from _named(f"virtual.{name}.real", before, after, hidden=("check",))
+        for real in after.keys() & before.keys():
+            yield from _fields(f"virtual.{name}.real.{real}.check", before[real].check, after[real].check, ())
+
+
 def _named(
-    kind: str,
-    old: Mapping[str, Node | Drbd | Initiator],
-    new: Mapping[str, Node | Drbd | Initiator],
-    hidden: tuple[str, ...],
+    kind: str, old: Mapping[str, object], new: Mapping[str, object], hidden: tuple[str, ...]
 ) -> Iterator[str]:
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in new or name not in old:
