@@ -27,19 +27,20 @@ def pair(progress: Progress, tell: Callable[[Role], str | None] = answers) -> To
     Builds the images and tools that are missing, and finds out which accelerator works. Raises
     InputError when the host lacks something, before anything is changed.
     """
-    return _topology(progress, NETWORKS, tuple(machine(role, tell(role)) for role in ROLES))
+    return of(progress, NETWORKS, tuple(machine(role, tell(role)) for role in ROLES))
 
 
 def fenced_pair(progress: Progress, tell: Callable[[Role], str | None] = fenced_answers) -> Topology:
     """As `pair`, but the workers have BMCs, and the cluster fences with them."""
     machines = tuple(machine(role, tell(role), FENCED_NETWORKS, bmc(role)) for role in ROLES)
-    return _topology(progress, FENCED_NETWORKS, machines)
+    return of(progress, FENCED_NETWORKS, machines)
 
 
 TOPOLOGIES = {"pair": pair, "fenced": fenced_pair}
 
 
-def _topology(progress: Progress, networks: tuple[Network, ...], machines: tuple[MachineSpec, ...]) -> Topology:
+def of(progress: Progress, networks: tuple[Network, ...], machines: tuple[MachineSpec, ...]) -> Topology:
+    """These machines with their images built, tools found and an accelerator chosen."""
     if not openable(TUN_DEVICE):
         raise InputError(
             f"the lab needs {TUN_DEVICE}, and this user cannot open it",
@@ -48,11 +49,11 @@ def _topology(progress: Progress, networks: tuple[Network, ...], machines: tuple
     programs = tools.ensure(progress)
     cache = folders.cache_folder()
     images = {}
-    for name in sorted({role.image for role in ROLES}):
+    for name in sorted({machine.image for machine in machines}):
         made = image.ensure(name, progress)
         images[name] = snapshots.pin(BootImage(made.key, made.kernel, made.initrd, made.root), cache / "lab-images")
     qemu = programs.qemu_argv()
-    choice = accelerator.choose(qemu, images[ROLES[0].image], cache, progress)
+    choice = accelerator.choose(qemu, images[machines[0].image], cache, progress)
     return Topology(
         networks=networks,
         machines=machines,

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The cluster of the scenarios of load balancing: two directors, and real servers in a third machine."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.build.progress import Progress
+from appliance.errors import PairkeepError
+from appliance.lab import servers, topology
+from appliance.lab.inside import interface
+from appliance.lab.lab import Lab
+from appliance.lab.machine import Machine
+from appliance.lab.networks import mac_address
+from appliance.lab.pair import KEY, Role
+from appliance.lab.spec import Topology
+
+DIRECTORS = ("alpha", "beta")
+SERVERS = "servers"
+WEB, MAIL = "10.9.1.100", "10.9.1.101"
+NUMBERS = (21, 22, 23, 24)
+ROLES = (
+    Role("alpha", "director", 320, 11),
+    Role("beta", "director", 320, 12),
+    Role(SERVERS, "director", 256, 13),
+)
+_UNIT = "pairkeep-lab-servers"
+# Machines that have just booted may take long over anything.
+SLOW_S = 120.0
+_FILE = "/run/pairkeep-lab-servers.py"
+
+CLUSTER_TOML = f"""\
+[cluster]
+name = "balance"
+networks = ["10.9.1.0/24", "10.9.2.0/24"]
+
+[node.alpha]
+links = ["10.9.1.11", "10.9.2.11"]
+
+[node.beta]
+links = ["10.9.1.12", "10.9.2.12"]
+
+[vrrp.web]
+id = 51
+addresses = ["{WEB}/24", "{servers.GATEWAY}/24"]
+prefer = "alpha"
+advert_ms = 1000
+
+[vrrp.mail]
+id = 52
+addresses = ["{MAIL}/24"]
+prefer = "beta"
+"""
+
+
+def virtual(name: str, port: int, forward: str, *, address: str = WEB, more: str = "", real: str = "") -> str:
+    """A `[virtual.NAME]` with all real servers, reached through the network that ``forward`` needs."""
+    network = 2 if forward == "nat" else 1
+    reals = "".join(f'[[virtual.{name}.real]]\naddress = "10.9.{network}.{number}"\n{real}\n' for number in NUMBERS)
+    check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 2, retries = 0 }}'
+    return (
+        f'\n[virtual.{name}]\naddress = "{address}"\nport = {port}\nforward = "{forward}"\nscheduler = "rr"\n'
+        f"{check}\n{more}\n{reals}"
+    )
+
+
+SERVICES = (
+    virtual("nat", 80, "nat", real="port = 8080")
+    + virtual("dr", 81, "dr")
+    + virtual("ipip", 82, "tun")
+    + virtual("gre", 83, "tun", more='tunnel = "gre"')
+    + virtual("gue", 84, "tun", more='tunnel = "gue"')
+    + virtual("mail", 80, "dr", address=MAIL)
+)
+
+
+def answers(role: Role, cluster_toml: str) -> str | None:
+    """What a director is told at its first boot; the real servers' machine is told nothing."""
+    if role.name not in DIRECTORS:
+        return None
+    return (
+        f'node = "{role.name}"\n'
+        f'cluster_key = "{base64.b64encode(KEY).decode()}"\n'
+        f"interfaces = {json.dumps([mac_address(network, role.number) for network in (1, 2)])}\n"
+        f"cluster = '''\n{cluster_toml}'''\n"
+    )
+
+
+def directors(progress: Progress, cluster_toml: str = CLUSTER_TOML + SERVICES) -> Topology:
+    machines = tuple(topology.machine(role, answers(role, cluster_toml)) for role in ROLES)
+    return topology.of(progress, topology.NETWORKS, machines)
+
+
+def start_servers(lab: Lab) -> None:
+    """Let the third machine be the real servers."""
+    machine = lab[SERVERS]
+    # It is set up as nothing: its firewall is closed, and a wizard waits on its consoles.
+    machine.exec(["systemctl", "stop", "--no-block", "pairkeep-setup@*.service"], check=False, timeout_s=SLOW_S)
+    machine.exec(["nft", "flush", "ruleset"], timeout_s=SLOW_S)
+    for network in (1, 2):
+        machine.exec(["ip", "link", "set", interface(network), "up"], timeout_s=SLOW_S)
+    machine.exec(["tee", _FILE], stdin=Path(servers.__file__).read_text(), timeout_s=SLOW_S)
+    words = ["--cards", interface(1), interface(2), "--addresses", WEB, MAIL, "--", *map(str, NUMBERS)]
+    run_it = ["systemd-run", "--quiet", "--collect", f"--unit={_UNIT}", "python3", _FILE, *words]
+    machine.exec(run_it, timeout_s=SLOW_S)
+
+
+def mood(lab: Lab, number: int, mood: str) -> None:
+    """Let a real server be "ok", answer "500", or "hang"."""
+    lab[SERVERS].exec(["tee", str(servers.MOODS / str(number))], stdin=mood)
+
+
+def waiting_for(lab: Lab) -> str | None:
+    """What a lab that is being formed still lacks, in words."""
+    machine = lab[SERVERS]
+    if _state(machine, _UNIT) != "active":
+        start_servers(lab)
+    if machine.exec(["test", "-e", str(servers.MOODS / "ready")], check=False, timeout_s=SLOW_S).returncode:
+        return "the real servers do not answer yet"
+    for name in DIRECTORS:
+        if (state := _state(lab[name], "keepalived.service")) != "active":
+            return f"keepalived on {name} is {state}"
+    masters = {address: holders(lab, address) for address in (WEB, MAIL)}
+    if masters != {WEB: ["alpha"], MAIL: ["beta"]}:
+        return f"addresses are on {masters}"
+    if len(found := spread(lab, WEB, 80, 8)) < len(NUMBERS):
+        return f"connections reach {', '.join(map(str, found)) or 'no server'}"
+    return None
+
+
+def _state(machine: Machine, unit: str) -> str:
+    return machine.exec(["systemctl", "is-active", unit], check=False, timeout_s=SLOW_S).stdout.strip()
+
+
+def holders(lab: Lab, address: str) -> list[str]:
+    """The directors that have ``address``, of those that answer."""
+    found = []
+    for name in DIRECTORS:
+        with contextlib.suppress(PairkeepError):
+            shown = lab[name].exec(["ip", "-oneline", "address", "show", "to", address], timeout_s=10).stdout
+            found += [name] if shown.strip() else []
+    return found
+
+
+def fetch(lab: Lab, url: str, *more: str, timeout_s: float = 5.0) -> str:
+    """The page, or nothing where none came in time."""
+    words = ["curl", "--silent", "--max-time", str(timeout_s), *more, url]
+    return lab.run_client(words, check=False, timeout_s=timeout_s + 5).stdout
+
+
+def spread(lab: Lab, address: str, port: int, count: int, *more: str) -> Counter[str]:
+    """How many of ``count`` connections each real server got."""
+    urls: Sequence[str] = [f"http://{address}:{port}/?{i}" for i in range(count)]
+    words = ["curl", "--silent", "--max-time", "5", "--no-keepalive", "--header", "Connection: close", *more, *urls]
+    return Counter(lab.run_client(words, check=False, timeout_s=count * 5 + 10).stdout.split())
