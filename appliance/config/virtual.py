@@ -91,8 +91,7 @@ class Virtual:
     ``port`` is 0 then. ``persistence_s``: a client (or all of its network, ``persistence_prefix``) goes where it
     went within that time. ``failover``: who has the address and the service, keepalived by VRRP or a group of the
     cluster. Fewer than ``quorum`` points of weight, give or take ``hysteresis``, and the service is down, or the
-    ``sorry`` server's. ``slow_start_s``: a server that returns has its whole weight after this time.
-    ``trust``: servers count as working before they were asked for the first time.
+    ``sorry`` server's. ``trust``: servers count as working before they were asked for the first time.
     """
 
     name: str
@@ -116,7 +115,6 @@ class Virtual:
     quorum: int = 1
     hysteresis: int = 0
     on_failure: OnFailure = "remove"
-    slow_start_s: float = 0.0
     trust: bool = False
 
     def real(self, name: str) -> Real:

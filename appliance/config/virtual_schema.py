@@ -186,7 +186,6 @@ _VIRTUAL = table(
         "quorum": number(1, 1_000_000, "points of weight"),
         "hysteresis": number(0, 1_000_000, "points of weight"),
         "on_failure": word("remove", "quiesce"),
-        "slow_start_s": number(0, 3600, "seconds", whole=False),
         "trust": boolean,
         "check": _check,
     },

@@ -58,10 +58,19 @@ prefer = "beta"
 """
 
 
-def virtual(name: str, port: int, forward: str, *, address: str = WEB, more: str = "", real: str = "") -> str:
-    """A `[virtual.NAME]` with all real servers, reached through the network that ``forward`` needs."""
+def virtual(
+    name: str,
+    port: int,
+    forward: str,
+    *,
+    address: str = WEB,
+    more: str = "",
+    real: str = "",
+    numbers: tuple[int, ...] = NUMBERS,
+) -> str:
+    """A `[virtual.NAME]` with these real servers, reached through the network that ``forward`` needs."""
     network = 2 if forward == "nat" else 1
-    reals = "".join(f'[[virtual.{name}.real]]\naddress = "10.9.{network}.{number}"\n{real}\n' for number in NUMBERS)
+    reals = "".join(f'[[virtual.{name}.real]]\naddress = "10.9.{network}.{number}"\n{real}\n' for number in numbers)
     check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 2, retries = 0 }}'
     return (
         f'\n[virtual.{name}]\naddress = "{address}"\nport = {port}\nforward = "{forward}"\nscheduler = "rr"\n'
@@ -77,6 +86,12 @@ SERVICES = (
     + virtual("gue", 84, "tun", more='tunnel = "gue"')
     + virtual("mail", 80, "dr", address=MAIL)
 )
+
+
+# What scenarios add: several ports as one service, and a service with a sorry server.
+MORE = virtual("both", 0, "dr", address=MAIL, more="persistence_s = 300").replace(
+    "port = 0\n", "ports = [81, 443]\n", 1
+) + virtual("few", 443, "dr", more='sorry = { address = "10.9.1.24" }', numbers=NUMBERS[:2])
 
 
 def answers(role: Role, cluster_toml: str) -> str | None:
