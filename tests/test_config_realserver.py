@@ -84,7 +84,7 @@ def test_every_key_arrives() -> None:
         ),
         (
             '[realserver.web]\nforwarding = "nat"\nnetwork = "10.9.2.1/24"\ngateway = "10.9.2.1"',
-            'realserver.web.network: found "10.9.2.1/24", expected a network without host bits, like "10.9.2.0/24"',
+            'realserver.web.network: found "10.9.2.1/24", expected a network without host bits, like "10.9.1.0/24"',
         ),
         (
             '[realserver.web]\nforwarding = "nat"\nnetwork = "10.9.2.0/24"\ngateway = "10.9.2.1"\n'

@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, initiator, rules, schema, shape, target, virtual_load
+from appliance.config import constraints, initiator, realserver, rules, schema, shape, target, virtual_load
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import (
     Address,
@@ -25,6 +25,7 @@ from appliance.config.model import (
     Resource,
     Service,
 )
+from appliance.config.realserver import RealServerRole
 from appliance.config.target import TargetRole
 from appliance.config.virtual import VirtualService
 from appliance.errors import InputError
@@ -156,6 +157,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
         virtuals=virtual_load.virtuals(raw),
         vrrps=virtual_load.vrrps(raw),
         director=virtual_load.director(raw),
+        realservers=realserver.build(raw.get("realserver", {})),
     )
 
 
@@ -195,6 +197,8 @@ def _resource(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Resour
             return Filesystem(target=target, **rest)
         case {"service": unit, **rest}:
             return Service(unit=unit, **rest)
+        case {"realserver": name}:
+            return RealServerRole(name)
         case {"virtual": _}:
             return VirtualService(**raw)
     address = ip_interface(raw["address"])

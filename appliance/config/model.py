@@ -18,6 +18,7 @@ from ipaddress import (
 from typing import ClassVar, Literal
 
 from appliance.config.initiator import Initiator, InitiatorRole
+from appliance.config.realserver import RealServer, RealServerRole
 from appliance.config.target import Target, TargetRole
 from appliance.config.virtual import Director, Virtual, VirtualService, Vrrp
 
@@ -150,7 +151,7 @@ class Address:
         return f"address:{self.address}"
 
 
-Resource = DrbdRole | Filesystem | Service | TargetRole | Address | InitiatorRole | VirtualService
+Resource = DrbdRole | Filesystem | Service | Address | VirtualService | RealServerRole | TargetRole | InitiatorRole
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,7 @@ class Cluster:
     virtuals: tuple[Virtual, ...] = ()
     vrrps: tuple[Vrrp, ...] = ()
     director: Director = field(default_factory=Director)
+    realservers: tuple[RealServer, ...] = ()
     token_ms: int = 1000
     watchdog_s: int = 10
     fencing: Fencing = "watchdog"
@@ -244,6 +246,9 @@ class Cluster:
 
     def group(self, name: str) -> Group:
         return next(g for g in self.groups if g.name == name)
+
+    def realserver(self, name: str) -> RealServer:
+        return next(r for r in self.realservers if r.name == name)
 
     def virtual(self, name: str) -> Virtual:
         return next(v for v in self.virtuals if v.name == name)

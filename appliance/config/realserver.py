@@ -8,11 +8,12 @@ The same tables stand in `cluster.toml`, for groups that take them as a resource
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from appliance.config.shape import Path, Problem, array, number, shown, table, tables, text, value_like, word
+from appliance.config.shape import Path, Problem, array, number, shown, table, tables, text, word
+from appliance.config.values import address, network
 
 Raw = Mapping[str, Any]
 Forwarding = Literal["nat", "dr", "tun"]
@@ -42,22 +43,17 @@ TABLES = tables(
         {
             "addresses": array(
                 'an array of the service addresses, like ["10.9.1.100"]',
-                value_like("an address without a prefix length", lambda v: isinstance(v, str) and ip_address(v)),
+                address,
                 least=1,
             ),
-            "network": value_like(
-                'a network without host bits, like "10.9.2.0/24"',
-                lambda v: isinstance(v, str) and "/" in v and ip_network(v),
-            ),
-            "gateway": value_like(
-                "an address without a prefix length", lambda v: isinstance(v, str) and ip_address(v)
-            ),
+            "network": network,
+            "gateway": address,
             "tunnel": word("ipip", "gre", "gue"),
             "tunnel_port": number(1, 65535, ""),
         },
     ),
 )
-REFERENCE = text("the NAME of a [realserver.NAME] table", NAME)
+RESOURCE = table("a table", {"realserver": text("the NAME of a [realserver.NAME] table", NAME)})
 
 
 @dataclass(frozen=True)
@@ -75,7 +71,20 @@ class RealServer:
     network: str | None = None
     gateway: str | None = None
     tunnel: Tunnel = "ipip"
-    tunnel_port: int = field(default=GUE_PORT)
+    tunnel_port: int = GUE_PORT
+
+
+@dataclass(frozen=True)
+class RealServerRole:
+    """The resource of a group that is *started* while the node is the real server ``realserver``."""
+
+    realserver: str
+    # What is left of it harms nobody: at worst the node takes packets that no one sends it.
+    on_stop_failure: ClassVar[Literal["block"]] = "block"
+
+    @property
+    def id(self) -> str:
+        return f"realserver:{self.realserver}"
 
 
 def build(raw: Raw) -> tuple[RealServer, ...]:
@@ -102,14 +111,14 @@ def problems(raw: Raw) -> Iterator[Problem]:
         if how is None:
             continue
         yield from _keys(path, how, entry)
-        for i, address in enumerate(entry.get("addresses", [])):
-            if address is None or how == "nat":
+        for i, listed in enumerate(entry.get("addresses", [])):
+            if listed is None or how == "nat":
                 continue
-            own = str(ip_address(address))
+            own = str(ip_address(listed))
             if own in owners:
                 yield (
                     (*path, "addresses", i),
-                    f'found "{address}", expected an address that realserver.{owners[own]} does not have',
+                    f'found "{listed}", expected an address that realserver.{owners[own]} does not have',
                 )
             owners.setdefault(own, name)
         yield from _gateway(path, entry)
@@ -139,10 +148,10 @@ def _keys(path: Path, how: str, entry: Raw) -> Iterator[Problem]:
 
 
 def _gateway(path: Path, entry: Raw) -> Iterator[Problem]:
-    gateway, network = entry.get("gateway"), entry.get("network")
-    if gateway is not None and network is not None and ip_address(gateway) not in ip_network(network):
+    gateway, inside = entry.get("gateway"), entry.get("network")
+    if gateway is not None and inside is not None and ip_address(gateway) not in ip_network(inside):
         yield (
             (*path, "gateway"),
-            f'found "{gateway}", expected an address in {network}: answers that do not pass the director carry the '
+            f'found "{gateway}", expected an address in {inside}: answers that do not pass the director carry the '
             "wrong sender's address",
         )

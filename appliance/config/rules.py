@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from appliance.config import constraints, initiator, target_rules, virtual_rules, vrrp_rules
+from appliance.config import constraints, initiator, realserver, target_rules, virtual_rules, vrrp_rules
 from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
 from appliance.config.schema import DISK_RESOURCES
 from appliance.config.shape import Path, Problem, shown
@@ -34,10 +34,12 @@ def problems(raw: Raw) -> Iterator[Problem]:
     yield from _ping(raw)
     yield from _drbd(raw)
     yield from constraints.problems(raw)
-    yield from _drbd_roles(raw)
     yield from initiator.problems(raw)
+    yield from _roles(raw, "drbd")
     yield from _filesystems(raw)
     yield from _services(raw)
+    yield from realserver.problems(raw.get("realserver", {}))
+    yield from _roles(raw, "realserver")
     taken = _owners(raw)
     yield from _addresses(raw, taken)
     here = [*networks(raw), *vrrp_rules.further_networks(raw)]
@@ -224,21 +226,22 @@ def _resources(raw: Raw, kind: str) -> Iterator[tuple[Path, list[Raw | None], Ra
                 yield ("group", i, "resources", j), resources[:j], resource
 
 
-def _drbd_roles(raw: Raw) -> Iterator[Problem]:
-    defined = raw.get("drbd", {})
+def _roles(raw: Raw, kind: str) -> Iterator[Problem]:
+    """Of what has a table of its own, and is a resource by its name."""
+    defined = raw.get(kind, {})
     used: set[str] = set()
-    for path, _before, resource in _resources(raw, "drbd"):
-        name = resource["drbd"]
+    for path, _before, resource in _resources(raw, kind):
+        name = resource[kind]
         if name not in defined:
-            there = " or ".join(defined) or f"a table [drbd.{name}]"
-            yield (*path, "drbd"), f"found {shown(name)}, expected {there}"
+            there = " or ".join(defined) or f"a table [{kind}.{name}]"
+            yield (*path, kind), f"found {shown(name)}, expected {there}"
         if name in used:
-            yield (*path, "drbd"), f"found {shown(name)} again, expected it in one group only, once"
+            yield (*path, kind), f"found {shown(name)} again, expected it in one group only, once"
         used.add(name)
     unread = any(g is None or None in g.get("resources", [None]) for g in raw.get("group", []))
     for name in defined:
         if name not in used and not unread:
-            yield ("drbd", name), "found in no group's resources, expected it in exactly one"
+            yield (kind, name), "found in no group's resources, expected it in exactly one"
 
 
 def _filesystems(raw: Raw) -> Iterator[Problem]:

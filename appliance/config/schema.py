@@ -13,7 +13,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from appliance.config import initiator, target
+from appliance.config import initiator, realserver, target
 from appliance.config.shape import (
     Check,
     Missing,
@@ -172,6 +172,7 @@ _RESOURCES: dict[str, Check] = {
         {"interface": text("the name of a network interface", INTERFACE)},
     ),
     "virtual": VIRTUAL_RESOURCE,
+    "realserver": realserver.RESOURCE,
 }
 
 
@@ -282,6 +283,7 @@ _CLUSTER_TOML = vol.Schema(
                 ),
             ),
             **VIRTUAL_TABLES,
+            "realserver": realserver.TABLES,
         },
     )
 )

@@ -19,7 +19,7 @@ Problem = tuple[Path, str]
 Check = Callable[[Any], Any]
 # Tables of things that others refer to by name.
 NAMED: tuple[Path, ...] = tuple(
-    (name,) for name in ("node", "drbd", "initiator", "target", "lun", "virtual", "vrrp")
+    (name,) for name in ("node", "drbd", "initiator", "target", "lun", "virtual", "vrrp", "realserver")
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import Address, Cluster, DrbdRole, Filesystem, Resource, Service
+from appliance.config.realserver import RealServerRole
 from appliance.config.target import TargetRole
 from appliance.config.virtual import VirtualService
 from appliance.drivers.address import AddressDriver
@@ -12,6 +13,7 @@ from appliance.drivers.base import Driver
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
 from appliance.drivers.initiator import InitiatorDriver
+from appliance.drivers.realserver import RealServerDriver
 from appliance.drivers.reservation import key_of, keys_of
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
@@ -45,6 +47,8 @@ def driver_for(cluster: Cluster, me: str, resource: Resource, systemd: Systemd) 
                 resource.start_timeout_s,
                 resource.stop_timeout_s,
             )
+        case RealServerRole(name):
+            return RealServerDriver(cluster.realserver(name))
         case VirtualService():
             return VirtualDriver(
                 systemd, cluster.virtual(resource.virtual), resource.start_timeout_s, resource.stop_timeout_s

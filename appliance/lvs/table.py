@@ -140,8 +140,12 @@ def split_endpoint(text: str) -> tuple[str, int]:
         raise TableError(f"found {text!r} where ipvsadm prints an address and a port") from error
 
 
-def parse_saved(lines: Sequence[str]) -> Table:
-    """``ipvsadm -S -n`` (what the kernel has, whole) as values. Raises TableError."""
+def parse_saved(lines: Sequence[str], thresholds: Sequence[str]) -> Table:
+    """``ipvsadm -S -n`` as values; and ``ipvsadm -L -n --thresholds``, for the former leaves limits out.
+
+    Raises TableError.
+    """
+    limits = {(row.key, row.server): row.numbers[:2] for row in parse_listed(thresholds) if row.server}
     table: Table = {}
     for line in lines:
         words = line.split()
@@ -153,7 +157,9 @@ def parse_saved(lines: Sequence[str]) -> Table:
             table[key] = _service(key, options)
         elif words[0] == "-a" and key in table:
             had = table[key]
-            table[key] = replace(had, servers=(*had.servers, _server(options)))
+            server = _server(options)
+            upper, lower = limits.get((key, server.endpoint), (0, 0))
+            table[key] = replace(had, servers=(*had.servers, replace(server, upper=upper, lower=lower)))
         else:
             raise TableError(f"ipvsadm printed {line!r}, which is not understood")
         options.finish()
@@ -187,7 +193,7 @@ class _Options:
             if not (value := self.value(option)):
                 continue
             if protocol == "mark":
-                return ServiceKey.of_mark(int(value), 6 if self.flag("-6") else 4)
+                return ServiceKey.of_mark(_number(value), 6 if self.flag("-6") else 4)
             address, port = split_endpoint(value)
             return ServiceKey.at(protocol, ip_address(address), port)
         raise TableError(f"ipvsadm printed {self._line!r}, in which no service is found")
@@ -202,7 +208,7 @@ def _service(key: ServiceKey, options: _Options) -> Service:
     return Service(
         key,
         scheduler=options.value("-s"),
-        persistent=int(options.value("-p") or 0),
+        persistent=_number(options.value("-p") or "0"),
         netmask=options.value("-M"),
         flags=tuple(sorted(flag for flag in options.value("-b").split(",") if flag)),
         one_packet=bool(options.flag("-o", "--ops")),
@@ -219,17 +225,16 @@ def _server(options: _Options) -> Server:
         address,
         port,
         _FORWARDING[how],
-        weight=int(options.value("-w") or 1),
-        upper=int(options.value("-x") or 0),
-        lower=int(options.value("-y") or 0),
+        weight=_number(options.value("-w") or "1"),
     )
     kind = options.value("--tun-type")
     number = options.value("--tun-port")
     sums = options.flag("--tun-nocsum", "--tun-csum", "--tun-remcsum")
     if kind in ("", "ipip"):
         return found
-    words = ("--tun-type", kind, *(("--tun-port", number) if number else ()), *((sums,) if sums else ()))
-    return replace(found, tunnel=words)
+    # Without sums is how it is when nothing is said.
+    more = (*(("--tun-port", number) if number else ()), *((sums,) if sums not in ("", "--tun-nocsum") else ()))
+    return replace(found, tunnel=("--tun-type", kind, *more))
 
 
 @dataclass(frozen=True)
@@ -242,10 +247,8 @@ class Listed:
 
 
 def parse_listed(lines: Sequence[str]) -> Iterator[Listed]:
-    """Rows of ``ipvsadm -Ln --exact`` with ``--stats`` or ``--rate``, or plain (then weight, active, inactive).
-
-    A firewall mark of IPv6 is not told from one of IPv4 here but by its servers' addresses (ipvsadm prints
-    "IPv6" behind it). Raises TableError.
+    """Rows of ``ipvsadm -Ln --exact``, plain (weight, active, inactive), or with ``--stats``, ``--rate`` or
+    ``--thresholds``. Raises TableError.
     """
     key: ServiceKey | None = None
     for line in lines:
@@ -262,11 +265,20 @@ def parse_listed(lines: Sequence[str]) -> Iterator[Listed]:
 
 def _listed_key(words: Sequence[str]) -> ServiceKey:
     protocol = _LISTED[words[0]]
+    if len(words) < 2:
+        raise TableError(f"ipvsadm printed {words[0]!r} without what it is of")
     if protocol == "mark":
-        return ServiceKey.of_mark(int(words[1]), 6 if "IPv6" in words else 4)
+        return ServiceKey.of_mark(_number(words[1]), 6 if "IPv6" in words else 4)
     address, port = split_endpoint(words[1])
     return ServiceKey.at(protocol, ip_address(address), port)
 
 
+def _number(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError as error:
+        raise TableError(f"found {word!r} where ipvsadm prints a number") from error
+
+
 def _numbers(words: Sequence[str]) -> tuple[int, ...]:
-    return tuple(int(word) for word in words if word.isdigit())
+    return tuple(int(word) for word in words if word.isdecimal())
