@@ -186,6 +186,21 @@ def test_what_keepalived_means_to_have() -> None:
     }
 
 
+def test_every_kind_of_service_is_known_again() -> None:
+    found = parse_dump(lines("keepalived_check-kinds.data"))
+    assert [(str(key), server, checked.weight) for (key, server), checked in found.items()] == [
+        ("mark 7", "127.0.0.1:0", 3),
+        ("mark 8 (IPv6)", "[fd00:9::21]:0", 3),
+        ("tcp [fd00:9::100]:80", "[fd00:9::21]:80", 3),
+        ("udp 10.9.1.100:0", "10.9.1.21:0", 1),
+        ("sctp 10.9.1.100:9", "10.9.1.21:10", 1),
+    ]
+
+
+def test_all_ports_of_a_client_are_together_as_keepalived_makes_it() -> None:
+    assert service_of(virtual(port=0)).persistent == 360
+
+
 def test_a_sorry_server_is_one_of_the_service() -> None:
     sorry = Sorry(ip_address("10.9.1.24"), 80, "nat")
     assert server_of(virtual(sorry=sorry), sorry) == Server("10.9.1.24", 80, "nat")

@@ -20,6 +20,7 @@ REALS = tuple(
 WEB = Virtual("web", ip_address("10.9.1.100"), 80, REALS)
 SHOP = Virtual("shop", ip_address("10.9.1.101"), 80, REALS)
 MARKED = Virtual("marked", ip_address("10.9.1.102"), 0, REALS, ports=((80, 80), (443, 443)), mark=7)
+ALL = Virtual("all", ip_address("10.9.1.103"), 0, REALS, protocol="udp")
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,7 @@ MARKED = Virtual("marked", ip_address("10.9.1.102"), 0, REALS, ports=((80, 80), 
             True,
         ),
         (["Lost quorum 1-0=1 > 0 for VS [10.9.1.101]:tcp:80"], "shop: too few servers are left", False),
+        (["Gained quorum 1+0=1 <= 1 for VS [10.9.1.103]:udp:0"], "all: enough servers again", True),
         (["Gained quorum 1+0=1 <= 3 for VS FWM 7"], "marked: enough servers again", True),
         (
             ["Adding sorry server [10.9.1.24]:tcp:80 to VS [10.9.1.101]:tcp:80"],
@@ -63,7 +65,7 @@ MARKED = Virtual("marked", ip_address("10.9.1.102"), 0, REALS, ports=((80, 80), 
     ],
 )
 def test_a_change_in_words(lines: list[str], text: str, up: bool | None) -> None:
-    words = Words((WEB, SHOP, MARKED))
+    words = Words((WEB, SHOP, MARKED, ALL))
     *before, last = lines
     assert [words.heard(line) for line in before] == [None] * len(before)
     change = words.heard(last)

@@ -46,6 +46,10 @@ class ServiceKey:
         return cls("mark", str(mark), 0, version)
 
     @property
+    def all_ports(self) -> bool:
+        return self.protocol != "mark" and self.port == 0
+
+    @property
     def words(self) -> tuple[str, ...]:
         """As ipvsadm(8) takes it."""
         if self.protocol == "mark":

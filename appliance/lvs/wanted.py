@@ -9,6 +9,9 @@ from ipaddress import ip_network
 from appliance.config.virtual import Real, Sorry, Virtual
 from appliance.lvs.table import Server, Service, ServiceKey, Table
 
+# All ports of a client only make sense together; keepalived.conf(5) and ipvsadm(8) take this when nothing is said.
+ALL_PORTS_S = 360
+
 
 def key_of(virtual: Virtual) -> ServiceKey:
     if virtual.mark is not None:
@@ -34,7 +37,7 @@ def service_of(virtual: Virtual) -> Service:
     return Service(
         key_of(virtual),
         scheduler=virtual.scheduler,
-        persistent=virtual.persistence_s or 0,
+        persistent=virtual.persistence_s or (ALL_PORTS_S if key_of(virtual).all_ports else 0),
         netmask=_netmask(virtual),
         flags=tuple(sorted(virtual.flags)),
         one_packet=virtual.one_packet,

@@ -10,7 +10,6 @@ from ipaddress import ip_address
 
 from appliance.config.virtual import Virtual
 from appliance.lvs.table import endpoint
-from appliance.lvs.wanted import key_of
 
 _AT = r"\[(?P<address>[0-9a-fA-F.:]+)\](?::\w+)?(?::(?P<port>\d+))?"
 _SERVICE = r"(?P<service>\[\S+|FWM \d+|\S+)"
@@ -91,8 +90,7 @@ def _spoken(virtual: Virtual) -> str:
     """As keepalived names a service."""
     if virtual.mark is not None:
         return f"FWM {virtual.mark}"
-    port = f":{virtual.port}" if virtual.port else ""
-    return f"[{virtual.address}]:{key_of(virtual).protocol}{port}"
+    return f"[{virtual.address}]:{virtual.protocol}:{virtual.port}"
 
 
 def _endpoint(found: re.Match[str]) -> str:
