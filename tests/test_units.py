@@ -18,6 +18,8 @@ EXPOSURE = {
     "pairkeep-grow.service": 45,
     "pairkeep-join.service": 21,
     "pairkeep-realserver.service": 24,
+    "pairkeep-sync.service": 24,
+    "pairkeep-virtual@.service": 36,
     "mariadb-prepare.service": 20,
     "pairkeep-keyboard.service": 20,
 }
