@@ -140,9 +140,9 @@ def on(target: Target) -> Iterator[tuple[Reservation, Reservation]]:
 def test_a_free_disk_is_taken_and_given_back() -> None:
     target = Target()
     with on(target) as (alpha, beta):
-        assert (alpha.hold(), beta.hold()) == ("nobody", "nobody")
+        assert (alpha.is_held(), beta.is_held()) == (False, False)
         alpha.take()
-        assert (alpha.hold(), beta.hold()) == ("held", "lost")
+        assert (alpha.is_held(), beta.is_held()) == (True, False)
         assert (target.may_write("alpha"), target.may_write("beta")) == (True, False)
         assert alpha.told() == "reserved by alpha, registered: alpha"
         alpha.release()
@@ -155,12 +155,12 @@ def test_a_takeover_takes_the_loser_its_right_to_write(aborts: bool) -> None:
     with on(target) as (alpha, beta):
         alpha.take()
         beta.take()
-        assert (alpha.hold(), beta.hold()) == ("lost", "held")
+        assert (alpha.is_held(), beta.is_held()) == (False, True)
         # A target that cannot abort what it has accepted is made to end it before anybody goes on.
         assert target.resets == (0 if aborts else 1)
         # The loser's clean-up, whenever it comes, takes nothing from the winner.
         alpha.release()
-        assert beta.hold() == "held"
+        assert beta.is_held()
     assert (target.keys, target.holder) == ({"beta": BETA}, BETA)
 
 
@@ -170,9 +170,9 @@ def test_a_key_without_the_reservation_is_taken_too() -> None:
     target.keys = {"alpha": ALPHA, "beta": BETA}
     target.holder = BETA
     with on(target) as (_, beta):
-        assert beta.hold() == "lost"
+        assert not beta.is_held()
         beta.take()
-        assert beta.hold() == "held"
+        assert beta.is_held()
     assert not target.may_write("alpha")
 
 
@@ -182,7 +182,8 @@ def test_what_is_left_of_an_earlier_life_is_taken_over() -> None:
     target.holder = ALPHA
     with on(target) as (alpha, _):
         alpha.take()
-        assert alpha.hold() == "held"
+        assert alpha.is_held()
+    assert target.keys == {"alpha": ALPHA}
 
 
 @pytest.mark.parametrize("holder", [None, STRANGER])
@@ -195,19 +196,29 @@ def test_a_strangers_disk_is_left_alone(holder: int | None) -> None:
     assert (target.keys, target.holder) == ({"stranger": STRANGER}, holder)
 
 
-def test_a_target_that_forgot_everything_is_told_again_by_who_comes_first_only() -> None:
+def test_a_target_that_forgot_everything_is_noticed() -> None:
     target = Target()
-    with on(target) as (alpha, beta):
+    with on(target) as (alpha, _):
         alpha.take()
         target.keys, target.holder = {}, None
-        assert alpha.hold() == "nobody"
-        alpha.renew()
-        assert alpha.hold() == "held"
-        with pytest.raises(DriverError):
-            beta.renew()
-        # It registered, and that shows: whoever was to write alone knows that it does not.
-        assert alpha.hold() == "lost"
-        assert target.holder == ALPHA
+        assert not alpha.is_held()
+        assert not alpha.is_registered()
+        # To ask has changed nothing: who has something mounted must not get the right to write back in passing.
+        assert target.keys == {}
+
+
+def test_a_target_that_knows_the_key_but_not_the_new_session_is_noticed() -> None:
+    """As tgt does it."""
+    target = Target()
+    with on(target) as (alpha, _):
+        alpha.take()
+        assert alpha.is_registered()
+        target.keys = {"alpha-before-the-cable-was-pulled": ALPHA}
+        assert alpha.is_held()
+        assert not alpha.is_registered()
+        alpha.take()
+        assert alpha.is_registered()
+    assert target.keys == {"alpha": ALPHA}
 
 
 @pytest.mark.parametrize("times", [1, ATTENTIONS - 1])
@@ -216,7 +227,7 @@ def test_what_the_target_has_to_say_first_is_listened_to(times: int) -> None:
     target.attentions["alpha"] = times
     with on(target) as (alpha, _):
         alpha.take()
-        assert alpha.hold() == "held"
+        assert alpha.is_held()
 
 
 def test_a_target_that_never_stops_to_have_news_is_an_error() -> None:
@@ -254,10 +265,10 @@ def test_who_stood_still_while_it_took_the_disk_never_writes_beside_another(
         # Who believes to hold it and mounts is let through only if the other is not.
         assert not (target.may_write("alpha") and target.may_write("beta"))
         assert target.holder in NAMES
-        if alpha_goes_on and alpha.hold() == "held":
+        if alpha_goes_on and alpha.is_held():
             assert not target.may_write("beta")
         if target.may_write("beta"):
-            assert beta.hold() == "held"
+            assert beta.is_held()
 
 
 def test_the_device_is_not_opened_for_writing() -> None:

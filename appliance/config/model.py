@@ -225,7 +225,6 @@ class Cluster:
     networks: tuple[IPNetwork, ...]
     drbd: tuple[Drbd, ...] = ()
     groups: tuple[Group, ...] = ()
-    initiators: tuple[Initiator, ...] = ()
     virtuals: tuple[Virtual, ...] = ()
     vrrps: tuple[Vrrp, ...] = ()
     director: Director = field(default_factory=Director)
@@ -237,6 +236,7 @@ class Cluster:
     fence_delay_s: float = 5.0
     ping: tuple[IPAddress, ...] = ()
     targets: tuple[Target, ...] = ()
+    initiators: tuple[Initiator, ...] = ()
 
     def node(self, name: str) -> Node:
         return next(n for n in self.nodes if n.name == name)

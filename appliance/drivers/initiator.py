@@ -26,7 +26,7 @@ from appliance.run import RunError, run
 
 SYS = Path("/sys")
 # What iscsid knows of targets (iscsiadm(8)).
-NODES = Path("/etc/iscsi/nodes")
+NODES = Path("/var/lib/iscsi/nodes")
 # How long a login may take in all, and how long udev then has to name the disk.
 LOGIN_S = 40
 DISK_S = 20.0
@@ -41,11 +41,12 @@ PING_S, PONG_S, ANSWER_S = 2, 3, 8
 
 @dataclass(frozen=True)
 class Session:
-    """``number`` is the kernel's; ``path`` its place in sysfs."""
+    """``number`` is the kernel's; ``path`` its place in sysfs; ``port``: this end of its present connection."""
 
     number: int
     state: str
     path: Path
+    port: str
 
 
 def sessions(target: str, sys: Path = SYS) -> list[Session]:
@@ -56,7 +57,9 @@ def sessions(target: str, sys: Path = SYS) -> list[Session]:
         with contextlib.suppress(OSError):
             if (path / "targetname").read_text().strip() == target:
                 number = int(path.name.removeprefix("session"))
-                found.append(Session(number, (path / "state").read_text().strip(), path))
+                ends = (sys / "class/iscsi_connection").glob(f"connection{number}:*/local_port")
+                port = " ".join(end.read_text().strip() for end in ends)
+                found.append(Session(number, (path / "state").read_text().strip(), path, port))
     return found
 
 
@@ -114,11 +117,7 @@ def is_wanted(config: Initiator, lun: int, properties: Mapping[str, str]) -> boo
     """Whether a disk of the target is the one, by its LUN and by what udev found out about it (scsi_id(8))."""
     if config.wwn is not None:
         # scsi_id puts a digit before a name, for what kind of name it is.
-        names = (
-            properties.get("ID_WWN_WITH_EXTENSION", ""),
-            properties.get("ID_WWN", ""),
-            f"0x{properties.get('ID_SERIAL', '')[1:]}",
-        )
+        names = (properties.get("ID_WWN_WITH_EXTENSION", ""), f"0x{properties.get('ID_SERIAL', '')[1:]}")
         return f"0x{config.wwn}" in map(str.lower, names)
     if config.serial is not None:
         return config.serial in (properties.get("ID_SCSI_SERIAL"), properties.get("SCSI_IDENT_SERIAL"))
@@ -133,13 +132,15 @@ class InitiatorDriver:
         self._key = key
         self._names = names
         self._disk = Path(config.device)
+        # The connection on which the target was last asked whether it knows this session.
+        self._known = ""
 
     def state(self) -> State:
         """Started: logged in, and the target lets this node write, and nobody else.
 
         A target that is away is asked nothing, for that would not end before it is back: as long as iscsid waits
-        for it, all is as it was. One that has come back without any reservation gets it anew: see
-        `Reservation.renew`.
+        for it, all is as it was. One that comes back and has forgotten who may write lets all write, or nobody; the
+        group is started anew then.
         """
         found = sessions(self._config.target)
         if not found:
@@ -150,13 +151,14 @@ class InitiatorDriver:
             return "started" if found[0].state == RECOVERING else "failed"
         reservation = Reservation(self._disk, self._key, self._names)
         try:
-            hold = reservation.hold()
-            if hold == "nobody":
-                reservation.renew()
+            known = (found[0].port == self._known != "") or reservation.is_registered()
+            if not (known and reservation.is_held()):
+                return "failed"
         except DriverError:
-            # Gone since it was looked at, or somebody else was quicker.
+            # Perhaps it has gone since it was looked at.
             return "started" if self._recovers() else "failed"
-        return "failed" if hold == "lost" else "started"
+        self._known = found[0].port
+        return "started"
 
     def start(self) -> None:
         """Log in, and reserve the disk before anybody learns its name."""
@@ -214,6 +216,10 @@ class InitiatorDriver:
         while True:
             disks = list(self._disks(context))
             wanted = [device for device, lun in disks if is_wanted(self._config, lun, device.properties)]
+            if len(wanted) > 1:
+                raise DriverError(
+                    f"{self._config.name}: {len(wanted)} disks of {self._config.target} are called so"
+                )
             if wanted:
                 return Path(wanted[0].device_node)
             left_s = deadline - time.monotonic()

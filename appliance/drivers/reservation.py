@@ -26,7 +26,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import Literal
 
 from appliance.config.model import Cluster
 from appliance.drivers.base import DriverError
@@ -41,8 +40,6 @@ CONFLICT = 24
 # What sg_persist ends with when the target does not know a command, or this way of using it (sg3_utils(8)).
 UNKNOWN = (5, 9)
 COMMAND_S = 60
-
-Hold = Literal["held", "nobody", "lost"]
 
 
 def key_of(cluster: str, node_id: int) -> int:
@@ -101,60 +98,59 @@ class Reservation:
         kind = f" ({found.type})" if found.type not in ("", TYPE_NAME) else ""
         return f"reserved by {holder}{kind}, registered: {self._all(found.keys)}"
 
-    def hold(self) -> Hold:
-        """Whether this node's writes are let through, and only they. "nobody": nobody is even registered."""
-        found = self.read()
-        if not found.keys and found.holder is None:
-            return "nobody"
-        return "held" if self._is_ours_alone(found) else "lost"
+    def is_held(self) -> bool:
+        """The reservation is this node's, and nobody else is registered."""
+        return self._is_ours_alone(self.read())
+
+    def is_registered(self) -> bool:
+        """The target knows this very session by this node's key; to be asked when a session has begun anew.
+
+        By rights a key outlives the connection (SPC-4, 5.12.1), but not with all targets: tgt lists it, and refuses
+        the writes. Exchanging the key for itself changes nothing, and works only for who is registered. Who is not
+        must not just register again while something is mounted: if another node has taken over since one last
+        looked, that would be the right to write beside it.
+        """
+        return self._register("--register", f"--param-rk={self._key:#x}", fine=(CONFLICT,)) != CONFLICT
 
     def take(self) -> None:
         """Register and reserve; other nodes lose their keys. A stranger's disk is left alone."""
-        self._refuse_strangers(self.read())
+        before = self.read()
+        self._refuse_strangers(before)
         self._register("--register-ignore")
         found = self.read()
         self._refuse_strangers(found)
-        self._reserve(found)
+        if found.holder is None:
+            self._out("--reserve", f"--param-rk={self._key:#x}", f"--prout-type={TYPE}")
+        if self._key in (before.holder, *before.keys):
+            # Of a session that was not ended, as by a power cut: this one takes its place.
+            self._out("--preempt", *self._of(self._key))
         # With the holder's key goes the reservation, to this node; with the others' only their right to write.
         others = {key for key in (found.holder, *found.keys) if key is not None and key != self._key}
         for key in sorted(others, key=lambda key: key != found.holder):
             self._preempt(key)
-        self._check()
-
-    def renew(self) -> None:
-        """As `take`, of a target that has forgotten everything: nobody's key is taken away.
-
-        A target that does not keep reservations over its own restart leaves the disk open to all until then.
-        """
-        self._register("--register")
-        self._reserve(self.read())
-        self._check()
+        found = self.read()
+        if not self._is_ours_alone(found):
+            raise DriverError(f"{self._device} could not be reserved: {self.told(found)}")
 
     def release(self) -> None:
         """Take the own key away, which ends the reservation. Whoever has lost both already needs nothing."""
         self._out("--register", f"--param-rk={self._key:#x}", "--param-sark=0", may_conflict=True)
 
-    def _register(self, how: str) -> None:
-        words = (how, f"--param-sark={self._key:#x}")
+    def _register(self, *how: str, fine: tuple[int, ...] = ()) -> int:
+        words = ("--out", *how, f"--param-sark={self._key:#x}")
         # Kept over a power cut of the target's, where it can do that.
-        if self._run("--out", *words, "--param-aptpl", fine=UNKNOWN).returncode != 0:
-            self._out(*words)
+        code = self._run(*words, "--param-aptpl", fine=(*UNKNOWN, *fine)).returncode
+        return self._run(*words, fine=fine).returncode if code in UNKNOWN else code
 
-    def _reserve(self, found: Reserved) -> None:
-        if found.holder is None:
-            self._out("--reserve", f"--param-rk={self._key:#x}", f"--prout-type={TYPE}")
-
-    def _check(self) -> None:
-        found = self.read()
-        if not self._is_ours_alone(found):
-            raise DriverError(f"{self._device} could not be reserved: {self.told(found)}")
+    def _of(self, key: int) -> tuple[str, ...]:
+        """Whose place is taken, and how."""
+        return (f"--param-rk={self._key:#x}", f"--param-sark={key:#x}", f"--prout-type={TYPE}")
 
     def _preempt(self, key: int) -> None:
-        words = (f"--param-rk={self._key:#x}", f"--param-sark={key:#x}", f"--prout-type={TYPE}")
-        if self._run("--out", "--preempt-abort", *words, fine=UNKNOWN).returncode == 0:
+        if self._run("--out", "--preempt-abort", *self._of(key), fine=UNKNOWN).returncode == 0:
             return
         # A target that cannot abort as well, such as tgt: what it has accepted already must end before we go on.
-        self._out("--preempt", *words)
+        self._out("--preempt", *self._of(key))
         try:
             run(["sg_reset", "--device", self._device], timeout_s=COMMAND_S)
         except RunError as error:

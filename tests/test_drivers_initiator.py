@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What iscsid is told, which disk is the one, and what a session's state means; logins are tried in the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from appliance.config.initiator import Initiator, Portal
+from appliance.drivers import initiator
+from appliance.drivers.base import DriverError
+from appliance.drivers.initiator import InitiatorDriver, Session, is_wanted, record, secret, sessions
+from appliance.drivers.reservation import Reservation
+
+TARGET = "iqn.2026-01.org.example:store.shop"
+CONFIG = Initiator("shopdata", TARGET, Portal(ip_address("10.9.1.50")), lun=1)
+CHAP = {"user": "shop", "password_file": "/etc/pairkeep/store.password"}
+MUTUAL = {"target_user": "store", "target_password_file": "/etc/pairkeep/store-itself.password"}
+# As udev of Debian 13 has them for a disk of tgt's.
+TGT = {
+    "ID_SERIAL": "360000000000000000e00000000010001",
+    "ID_SERIAL_SHORT": "60000000000000000e00000000010001",
+    "ID_SCSI_SERIAL": "beaf11",
+    "ID_WWN": "0x6000000000000000",
+    "ID_WWN_WITH_EXTENSION": "0x60000000000000000e00000000010001",
+}
+
+
+def test_nothing_logs_in_by_itself_and_a_lost_target_is_waited_for_as_long_as_said() -> None:
+    told = record(replace(CONFIG, timeout_s=90), None, None).splitlines()
+    assert told.count("node.startup = manual") == told.count("node.conn[0].startup = manual") == 1
+    assert "node.session.timeo.replacement_timeout = 90" in told
+    assert "node.conn[0].address = 10.9.1.50" in told
+    assert not [line for line in told if "auth" in line]
+
+
+def test_chap_is_told_as_the_target_asks_for_it() -> None:
+    once = record(replace(CONFIG, **CHAP), "secret", None)
+    assert "node.session.auth.authmethod = CHAP\n" in once
+    assert "node.session.auth.username = shop\nnode.session.auth.password = secret\n" in once
+    assert "_in" not in once.replace("noop_out_interval", "").replace("initial_login", "")
+    mutual = record(replace(CONFIG, **CHAP, **MUTUAL), "secret", "theirs")
+    assert "node.session.auth.username_in = store\nnode.session.auth.password_in = theirs\n" in mutual
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "wrong"),
+    [
+        ("secret\n", 0o644, "its mode is 644, expected 600"),
+        ("", 0o600, "expected one line"),
+        ("two\nlines\n", 0o600, "expected one line"),
+        (" padded", 0o600, "expected one line"),
+        ("x" * 256, 0o600, "expected one line"),
+        (None, 0o600, "No such file"),
+    ],
+)
+def test_a_password_file_that_will_not_do(tmp_path: Path, text: str | None, mode: int, wrong: str) -> None:
+    file = tmp_path / "password"
+    if text is not None:
+        file.write_text(text)
+        file.chmod(mode)
+    with pytest.raises(DriverError, match=wrong) as refusal:
+        secret(str(file))
+    assert not text or text not in refusal.value.message
+
+
+def test_a_password_is_the_line_of_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("correct horse\n")
+    file.chmod(0o600)
+    assert secret(str(file)) == "correct horse"
+
+
+@pytest.mark.parametrize(
+    ("which", "lun", "found"),
+    [
+        ({"lun": 1}, 1, True),
+        ({"lun": 1}, 0, False),
+        ({"wwn": "60000000000000000e00000000010001"}, 7, True),
+        ({"wwn": "60000000000000000e00000000010002"}, 1, False),
+        # The first half of a name may be that of many disks.
+        ({"wwn": "6000000000000000"}, 1, False),
+        ({"serial": "beaf11"}, 7, True),
+        ({"serial": "beaf1"}, 1, False),
+    ],
+)
+def test_a_disk_is_found_by_what_it_is(which: Mapping[str, int | str], lun: int, found: bool) -> None:
+    assert is_wanted(replace(CONFIG, **{"lun": None, **which}), lun, TGT) == found
+
+
+def test_a_wwn_is_found_where_udev_has_only_the_name_with_its_kind() -> None:
+    config = replace(CONFIG, lun=None, wwn="60000000000000000e00000000010001")
+    assert is_wanted(config, 1, {"ID_SERIAL": TGT["ID_SERIAL"]})
+    assert not is_wanted(config, 1, {})
+
+
+def sysfs(root: Path, number: int, target: str, state: str) -> None:
+    folder = root / f"class/iscsi_session/session{number}"
+    folder.mkdir(parents=True)
+    (folder / "targetname").write_text(f"{target}\n")
+    (folder / "state").write_text(f"{state}\n")
+    connection = root / f"class/iscsi_connection/connection{number}:0"
+    connection.mkdir(parents=True)
+    (connection / "local_port").write_text("40000\n")
+
+
+def test_sessions_are_those_of_the_target(tmp_path: Path) -> None:
+    assert sessions(TARGET, tmp_path) == []
+    sysfs(tmp_path, 3, TARGET, "LOGGED_IN")
+    sysfs(tmp_path, 4, "iqn.2026-01.org.example:other", "FAILED")
+    (tmp_path / "class/iscsi_session/session5").mkdir()
+    assert sessions(TARGET, tmp_path) == [
+        Session(3, "LOGGED_IN", tmp_path / "class/iscsi_session/session3", "40000")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("session", "disk", "held", "registered", "expected"),
+    [
+        (None, False, True, True, "stopped"),
+        ("LOGGED_IN", True, True, True, "started"),
+        ("LOGGED_IN", True, False, True, "failed"),
+        # Its key is there, and the target does not let it write: see Reservation.is_registered.
+        ("LOGGED_IN", True, True, False, "failed"),
+        # Logged in, and the start went no further.
+        ("LOGGED_IN", False, True, True, "failed"),
+        # The target is away: waited for, and given up.
+        ("FAILED", True, None, None, "started"),
+        ("FREE", True, None, None, "failed"),
+    ],
+)
+def test_state(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    session: str | None,
+    disk: bool,
+    held: bool | None,
+    registered: bool | None,
+    expected: str,
+) -> None:
+    asked: list[bool] = []
+
+    def answer(value: bool | None) -> bool:
+        assert value is not None, "a target that is away must not be asked: that would not end"
+        return value
+
+    monkeypatch.setattr(Reservation, "is_held", lambda _: answer(held))
+    monkeypatch.setattr(Reservation, "is_registered", lambda _: asked.append(True) or answer(registered))
+    port = "40000"
+    monkeypatch.setattr(
+        initiator, "sessions", lambda _target: [Session(1, session, tmp_path, port)] if session else []
+    )
+    monkeypatch.setattr(Initiator, "device", str(tmp_path / "disk"))
+    if disk:
+        (tmp_path / "disk").touch()
+    driver = InitiatorDriver(CONFIG, 1, {1: "alpha"})
+    assert (driver.state(), driver.state()) == (expected, expected)
+    if expected == "started" and held:
+        # Once a connection is enough.
+        assert len(asked) == 1
+        port = "40001"
+        assert driver.state() == "started"
+        assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("session", "expected"), [("LOGGED_IN", "failed"), ("FAILED", "started")])
+def test_an_answer_that_does_not_come_because_the_target_is_gone_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: str, expected: str
+) -> None:
+    states = iter(("LOGGED_IN", session))
+
+    def unanswered(_: Reservation) -> bool:
+        raise DriverError("sg_persist ended with 11")
+
+    monkeypatch.setattr(Reservation, "is_registered", unanswered)
+    monkeypatch.setattr(initiator, "sessions", lambda _target: [Session(1, next(states), tmp_path, "40000")])
+    monkeypatch.setattr(Initiator, "device", str(tmp_path))
+    assert InitiatorDriver(CONFIG, 1, {1: "alpha"}).state() == expected
