@@ -152,7 +152,7 @@ class Reservation:
         # A target that cannot abort as well, such as tgt: what it has accepted already must end before we go on.
         self._out("--preempt", *self._of(key))
         try:
-            run(["sg_reset", "--device", self._device], timeout_s=COMMAND_S)
+            run(["sg_reset", "--no-esc", "--device", self._device], timeout_s=COMMAND_S)
         except RunError as error:
             raise DriverError(f"{self._device}: {error.message}") from error
 
