@@ -40,8 +40,8 @@ BEAT_S = 1.0
 BEAT_FRESH_S = 2.0
 # How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
 QUORUM_UNKNOWN_S = 5.0
-# How long nodes that left while the cluster changes to another configuration are waited for: as long as a restart of
-# the supervisor may take on a slow machine. Nothing is decided meanwhile.
+# How long nodes that left while the cluster changes to another configuration are waited for: as long as a
+# supervisor's restart may take on a slow machine. Nothing is decided meanwhile.
 CHANGE_S = 60.0
 
 
