@@ -173,3 +173,15 @@ def spread(lab: Lab, address: str, port: int, count: int, *more: str) -> Counter
     urls: Sequence[str] = [f"http://{address}:{port}/?{i}" for i in range(count)]
     words = ["curl", "--silent", "--max-time", "5", "--no-keepalive", "--header", "Connection: close", *more, *urls]
     return Counter(lab.run_client(words, check=False, timeout_s=count * 5 + 10).stdout.split())
+
+
+class Downloads:
+    """Clients that each fetch a page that takes its time; ``finish`` waits for them."""
+
+    def __init__(self, lab: Lab, urls: Sequence[str]) -> None:
+        words = ("curl", "--silent", "--fail", "--max-time", "180", "--output", "/dev/null")
+        self._clients = [lab.popen_client([*words, url]) for url in urls]
+
+    def finish(self) -> int:
+        """How many of them broke."""
+        return sum(client.wait() != 0 for client in self._clients)
