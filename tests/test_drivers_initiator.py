@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
 from appliance.config.initiator import Initiator, Portal
 from appliance.drivers import initiator
 from appliance.drivers.base import DriverError
+from appliance.drivers.filesystem import Mount
 from appliance.drivers.initiator import InitiatorDriver, Session, is_wanted, record, secret, sessions
 from appliance.drivers.reservation import Reservation
 
@@ -180,3 +182,39 @@ def test_an_answer_that_does_not_come_because_the_target_is_gone_is_no_failure(
     monkeypatch.setattr(initiator, "sessions", lambda _target: [Session(1, next(states), tmp_path, "40000")])
     monkeypatch.setattr(Initiator, "device", str(tmp_path))
     assert InitiatorDriver(CONFIG, 1, {1: "alpha"}).state() == expected
+
+
+def test_a_login_that_is_refused_leaves_no_password_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    password.chmod(0o600)
+    written: list[tuple[str, int]] = []
+
+    def refused(argv: tuple[str, ...], **_: object) -> CompletedProcess[str]:
+        assert "secret" not in " ".join(argv)
+        (file,) = (tmp_path / "nodes" / TARGET).iterdir()
+        written.append((file.name, file.stat().st_mode & 0o777))
+        assert "node.session.auth.password = secret\n" in file.read_text()
+        return CompletedProcess(argv, 24, "", "iscsiadm: login failed due to authorization failure\n")
+
+    monkeypatch.setattr(initiator, "run", refused)
+    monkeypatch.setattr(initiator, "NODES", tmp_path / "nodes")
+    monkeypatch.setattr(initiator, "sessions", lambda _target: [])
+    monkeypatch.setattr(Initiator, "device", str(tmp_path / "disk"))
+    driver = InitiatorDriver(replace(CONFIG, user="shop", password_file=str(password)), 1, {1: "alpha"})
+    with pytest.raises(DriverError, match="ended with 24: iscsiadm: login failed due to authorization failure"):
+        driver.start()
+    assert written == [("10.9.1.50,3260", 0o600)]
+    assert list((tmp_path / "nodes").iterdir()) == []
+
+
+def test_a_disk_that_is_mounted_is_not_logged_out_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data that waits to be written would be lost."""
+    disk = tmp_path / "sda"
+    disk.touch()
+    (tmp_path / "disk").symlink_to(disk)
+    monkeypatch.setattr(initiator, "parse_mountinfo", lambda _: [Mount(str(disk), "/srv/mysql", "ext4", ("rw",))])
+    monkeypatch.setattr(initiator, "run", lambda *_a, **_k: pytest.fail("nothing may be done to it"))
+    monkeypatch.setattr(Initiator, "device", str(tmp_path / "disk"))
+    with pytest.raises(DriverError, match="is still mounted at /srv/mysql"):
+        InitiatorDriver(CONFIG, 1, {1: "alpha"}).stop()

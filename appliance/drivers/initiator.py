@@ -168,7 +168,14 @@ class InitiatorDriver:
         if not sessions(self._config.target):
             self._login()
         device = self._find()
-        Reservation(device, self._key, self._names).take()
+        reservation = Reservation(device, self._key, self._names)
+        try:
+            reservation.take()
+        except DriverError:
+            # Registered half-way it would be one more who may write.
+            with contextlib.suppress(DriverError):
+                reservation.release()
+            raise
         self._disk.parent.mkdir(parents=True, exist_ok=True)
         self._disk.symlink_to(device)
 
@@ -184,6 +191,10 @@ class InitiatorDriver:
         if left := sessions(self._config.target):
             raise DriverError(f"{self._config.name}: still logged in to {self._config.target} ({left[0].state})")
         self._disk.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Delete what iscsid knows of the target, passwords included."""
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(NODES / self._config.target)
 
@@ -195,14 +206,17 @@ class InitiatorDriver:
         passwords = (
             None if file is None else secret(file) for file in (config.password_file, config.target_password_file)
         )
+        told = record(config, *passwords)
         # Each file is a portal; one that the configuration does not name any more must not be logged in to.
+        self._forget()
         folder = NODES / config.target
-        with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
         folder.mkdir(parents=True, mode=0o700)
-        file = folder / f"{config.portal.address},{config.portal.port}"
-        replace_file(file, record(config, *passwords).encode(), 0o600)
-        self._iscsiadm("-m", "node", "-T", config.target, "-p", str(config.portal), "--login", fine=HAS_SESSION)
+        replace_file(folder / f"{config.portal.address},{config.portal.port}", told.encode(), 0o600)
+        try:
+            self._iscsiadm("-m", "node", "-T", config.target, "-p", str(config.portal), "--login", fine=HAS_SESSION)
+        except DriverError:
+            self._forget()
+            raise
 
     def _find(self) -> Path:
         """The device of the disk, once udev has named it."""
