@@ -27,6 +27,8 @@ COMMANDS = (
     "initiator",
     "recover",
     "events",
+    "lvs",
+    "real",
     "realserver",
     "setup",
     "answers",

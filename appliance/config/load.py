@@ -10,7 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, initiator, realserver, rules, schema, shape, target, virtual_load
+from appliance.config import constraints, initiator, notify, realserver, rules, schema, shape, target, virtual_load
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import (
     Address,
@@ -158,6 +158,7 @@ def _cluster(raw: Mapping[str, Any]) -> Cluster:
         vrrps=virtual_load.vrrps(raw),
         director=virtual_load.director(raw),
         realservers=realserver.build(raw.get("realserver", {})),
+        notify=notify.build(raw.get("notify", {})),
     )
 
 

@@ -18,6 +18,7 @@ from ipaddress import (
 from typing import ClassVar, Literal
 
 from appliance.config.initiator import Initiator, InitiatorRole
+from appliance.config.notify import Notify
 from appliance.config.realserver import RealServer, RealServerRole
 from appliance.config.target import Target, TargetRole
 from appliance.config.virtual import Director, Virtual, VirtualService, Vrrp
@@ -229,6 +230,7 @@ class Cluster:
     vrrps: tuple[Vrrp, ...] = ()
     director: Director = field(default_factory=Director)
     realservers: tuple[RealServer, ...] = ()
+    notify: Notify = field(default_factory=Notify)
     token_ms: int = 1000
     watchdog_s: int = 10
     fencing: Fencing = "watchdog"

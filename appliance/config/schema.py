@@ -13,7 +13,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from appliance.config import initiator, realserver, target
+from appliance.config import initiator, notify, realserver, target
 from appliance.config.shape import (
     Check,
     Missing,
@@ -284,6 +284,7 @@ _CLUSTER_TOML = vol.Schema(
             ),
             **VIRTUAL_TABLES,
             "realserver": realserver.TABLES,
+            "notify": notify.NOTIFY,
         },
     )
 )

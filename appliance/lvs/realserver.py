@@ -18,6 +18,8 @@ from appliance.config.realserver import RealServer
 
 # What comes out of the tunnel was sent by a client, to whom the way leads elsewhere: any way will do.
 LOOSE = "2"
+# How the names of tunnels begin.
+TUNNEL = "pk-"
 # Above the kernel's own rules (0, 32766), and away from what people number.
 FIRST_TABLE, TABLES = 20_000, 10_000
 
@@ -67,51 +69,59 @@ def steps(server: RealServer, own: str) -> tuple[Step, ...]:
     """In this order; undone in the reverse. ``own``: this machine's address in the server's network."""
     if server.forwarding == "nat":
         return tuple(_ways_back(server, own))
-    return (*_tunnels(server, own), *map(_address, server.addresses))
+    places = {version: device for device, _kind, versions in _devices(server) for version in versions}
+    return (
+        *_tunnels(server, own),
+        *(_address(address, places.get(ip_address(address).version, "lo")) for address in server.addresses),
+    )
 
 
 def loosened(server: RealServer) -> tuple[Sysctl, ...]:
     """What has to be set on the tunnels; it goes with them."""
     return tuple(
         Sysctl(f"net/ipv4/conf/{device}/rp_filter", LOOSE)
-        for device, kind, _version in _devices(server)
-        if kind != "sit"
+        for device, _kind, versions in _devices(server)
+        if 4 in versions
     )
 
 
-def _address(address: str) -> Step:
+def _address(address: str, device: str) -> Step:
+    """On lo, where no neighbour asks for it: IPv6 answers only for addresses of the interface that is asked.
+
+    Or on the tunnel: what comes in by an interface without any address passes no check of its sender, however
+    loose (fib_frontend.c, __fib_validate_source).
+    """
     bits = 32 if ip_address(address).version == 4 else 128
-    # On lo no one asks for it: IPv6 answers only for addresses of the interface that is asked.
     # Detecting duplicates is for addresses that one machine has; this one is meant to have several.
     nodad = ("nodad",) if bits == 128 else ()
     family = "-4" if bits == 32 else "-6"
-    place = (f"{address}/{bits}", "dev", "lo")
+    place = (f"{address}/{bits}", "dev", device)
     return Step(
-        f"{address} on lo",
+        f"{address} on {device}",
         ("ip", family, "address", "add", *place, *nodad),
         ("ip", family, "address", "delete", *place),
-        ("ip", family, "-o", "address", "show", "dev", "lo", "to", f"{address}/{bits}"),
+        ("ip", family, "-o", "address", "show", "dev", device, "to", f"{address}/{bits}"),
     )
 
 
-def _devices(server: RealServer) -> Iterator[tuple[str, str, int]]:
-    """(name, kind, version of what comes out) of each tunnel device that the addresses need."""
+def _devices(server: RealServer) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """(name, kind, IP versions of what comes out) of each tunnel device that the addresses need."""
     if server.forwarding != "tun" or server.network is None:
         return
     outer = ip_network(server.network).version
-    inner = sorted({ip_address(address).version for address in server.addresses})
+    inner = tuple(sorted({ip_address(address).version for address in server.addresses}))
     if server.tunnel == "gre":
-        yield f"pk-{server.name}", "gre" if outer == 4 else "ip6gre", inner[0]
+        yield f"{TUNNEL}{server.name}", "gre" if outer == 4 else "ip6gre", inner
     elif outer == 6:
-        yield f"pk-{server.name}", "ip6tnl", inner[0]
+        yield f"{TUNNEL}{server.name}", "ip6tnl", inner
     else:
         for version in inner:
             suffix, kind = ("", "ipip") if version == 4 else ("6", "sit")
-            yield f"pk-{server.name}{suffix}", kind, version
+            yield f"{TUNNEL}{server.name}{suffix}", kind, (version,)
 
 
 def _tunnels(server: RealServer, own: str) -> Iterator[Step]:
-    for device, kind, _version in _devices(server):
+    for device, kind, _versions in _devices(server):
         mode = ("mode", "any") if kind == "ip6tnl" else ()
         # Packets come from whichever director is active, so the far end stays open.
         yield Step(
@@ -187,6 +197,7 @@ def own_address(server: RealServer, printed: Sequence[str]) -> str | None:
 
 
 def elsewhere(server: RealServer, printed: Iterable[str]) -> list[tuple[str, str]]:
-    """From ``ip -o address show``: (service address, interface) of those that are not on lo alone."""
+    """From ``ip -o address show``: (service address, interface) of those that are on a card as well."""
     found = (re.match(r"\d+: +(\S+) +inet6? +([0-9a-fA-F.:]+)", line) for line in printed)
-    return [(m[2], m[1]) for m in found if m and m[1] != "lo" and m[2] in server.addresses]
+    cards = [(m[2], m[1]) for m in found if m and m[1] != "lo" and not m[1].startswith(TUNNEL)]
+    return [(address, card) for address, card in cards if address in server.addresses]

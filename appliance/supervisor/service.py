@@ -33,11 +33,13 @@ from appliance.membership.codec import CodecError, decode, encode
 from appliance.supervisor import store
 from appliance.supervisor.ballot import Ballot
 from appliance.supervisor.core import BEAT_S, Core
+from appliance.supervisor.director import Director
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.links import Links
+from appliance.supervisor.notify import Notifier
 from appliance.supervisor.parent import Keep
 from appliance.supervisor.ring import Ring
 from appliance.supervisor.world import Event
@@ -96,6 +98,8 @@ class SupervisorService:
         self.fences = Fences(cluster, self.executor, self.lanes, self.core)
         self.health = Health(self._own, self.lanes, self.core, self._disk_hangs)
         self._links = Links(self._own, self.executor, self.lanes, self.core)
+        notifier = Notifier(cluster, me, self.lanes, self.now)
+        self._director = Director(cluster, me, self.lanes, notifier, self.tell)
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -186,6 +190,7 @@ class SupervisorService:
         self.fences.start()
         self.health.start()
         self._links.start()
+        self._director.start()
         # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
         mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
         GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)

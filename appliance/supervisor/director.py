@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a supervisor does on a director: listens to keepalived, and puts right what others did to its table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from gi.repository import GLib
+
+from appliance.config.model import Cluster
+from appliance.drivers import checkers, ipvs
+from appliance.errors import PairkeepError
+from appliance.lvs.checkers import Checked, parse_dump
+from appliance.lvs.drift import Difference, confirmed, differences
+from appliance.lvs.table import ServiceKey, Table
+from appliance.lvs.words import Words
+from appliance.render.lvs import is_director
+from appliance.supervisor.lanes import Lanes
+from appliance.supervisor.notify import Notifier
+from appliance.supervisor.world import Event
+
+log = logging.getLogger("pairkeep")
+LOOK_S = 10
+# What keepalived was about to do when it was looked at is done after this.
+LOOK_AGAIN_S = 2
+# A table that has not changed is compared all the same once in so many looks.
+WHOLE_LOOKS = 6
+
+
+class Director:
+    """Of this node. ``tell`` puts an event into the supervisor's stream."""
+
+    def __init__(
+        self, cluster: Cluster, me: str, lanes: Lanes, notifier: Notifier, tell: Callable[[Event], None]
+    ) -> None:
+        self._virtuals = cluster.virtuals if is_director(cluster, cluster.node(me)) else ()
+        self._instances = checkers.instances(cluster)
+        self._lanes = lanes
+        self._notifier = notifier
+        self._tell = tell
+        self._words = Words(self._virtuals)
+        self._good: Table | None = None
+        self._seen: list[Difference] = []
+        self._looks = 0
+        self._complaint = ""
+
+    def start(self) -> None:
+        if self._virtuals:
+            GLib.timeout_add_seconds(LOOK_S, self._look)
+            GLib.timeout_add_seconds(1, self._listen)
+
+    def _listen(self) -> bool:
+        from systemd import journal  # what no director needs is not loaded
+
+        reader = journal.Reader()
+        for instance in self._instances:
+            reader.add_match(_SYSTEMD_UNIT=instance.unit)
+        reader.seek_tail()
+        reader.get_previous()
+        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, reader.fileno(), reader.get_events(), self._heard, reader)
+        return False
+
+    def _heard(self, _fd: int, _condition: object, reader: Any) -> bool:
+        reader.process()
+        for entry in reader:
+            change = self._words.heard(str(entry.get("MESSAGE", "")))
+            if change is not None:
+                self._tell(Event(change.kind, change.text, change.data))
+                self._notifier.offer(change.subject, change.text)
+        return True
+
+    def _look(self) -> bool:
+        self._lanes.put("director", self._compare)
+        return True
+
+    def _compare(self) -> Callable[[], None]:
+        """In its lane, which alone uses what is remembered of the last look."""
+        try:
+            return self._compared()
+        except PairkeepError as error:
+            text = f"the kernel's services cannot be compared: {error.message}"
+            if text != self._complaint:
+                log.warning("%s", text)
+            self._complaint = text
+            return lambda: None
+
+    def _compared(self) -> Callable[[], None]:
+        found = ipvs.table() if ipvs.loaded() else {}
+        self._looks += 1
+        if found == self._good and self._looks % WHOLE_LOOKS:
+            return lambda: None
+        health: dict[tuple[ServiceKey, str], Checked] = {}
+        for instance in self._instances:
+            health |= parse_dump(checkers.dump(instance))
+        now = differences(self._virtuals, found, health)
+        sure = confirmed(now, self._seen)
+        self._seen, self._good, self._complaint = now, (None if now else found), ""
+        ipvs.carry_out(difference.repair for difference in sure if difference.repair)
+        repaired = [difference for difference in sure if difference.repair]
+        again = len(sure) < len(now)
+        return lambda: self._told(repaired, again=again)
+
+    def _told(self, repaired: Sequence[Difference], *, again: bool) -> None:
+        for difference in repaired:
+            text = f"{difference}; put right"
+            self._tell(Event("drift", text, {"virtual": difference.virtual}))
+            self._notifier.offer(f"drift {difference.virtual}", text)
+        if again:
+            GLib.timeout_add_seconds(LOOK_AGAIN_S, self._look_once)
+
+    def _look_once(self) -> bool:
+        self._look()
+        return False
