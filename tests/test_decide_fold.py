@@ -24,6 +24,7 @@ from appliance.decide.messages import (
     Message,
     Persisted,
     Reported,
+    SetDrained,
     SetMaintenance,
     SetStandby,
     Switchover,
@@ -92,6 +93,14 @@ def test_a_switchover_that_cannot_be_is_forgotten() -> None:
     assert view.record.wanted == {}
 
 
+def test_drained_servers_are_on_record_until_they_are_enabled() -> None:
+    view = fold(agreed(), "alpha", SetDrained(VIEW, "web/web2", True))
+    view = fold(view, "witness", SetDrained(VIEW, "web/web1", True))
+    assert view.record.drained == ("web/web1", "web/web2")
+    assert fold(view, "beta", SetDrained(VIEW, "web/web2", False)).record.drained == ("web/web1",)
+    assert fold(view, "beta", SetDrained(VIEW, "web/web2", True)) is view
+
+
 def test_a_node_that_comes_back_is_attached_again() -> None:
     assert agreed(replace(BOTH, detached=("alpha",))).record.detached == ()
 
@@ -112,6 +121,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(Formatted, st.just(VIEW), st.sampled_from(("a", "b"))),
     st.builds(SetStandby, st.just(VIEW), workers, st.booleans()),
     st.builds(SetMaintenance, st.just(VIEW), st.booleans()),
+    st.builds(SetDrained, st.just(VIEW), st.sampled_from(["web/web1", "web/web2"]), st.booleans()),
     st.builds(Switchover, st.just(VIEW), st.just("shop"), st.none() | workers),
     st.builds(Detach, st.just(VIEW)),
 )

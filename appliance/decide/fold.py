@@ -29,6 +29,7 @@ from appliance.decide.messages import (
     Message,
     Persisted,
     Reported,
+    SetDrained,
     SetMaintenance,
     SetStandby,
     Switchover,
@@ -94,6 +95,8 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
             return replace(record, standby=_with(record.standby, node, on))
         case SetMaintenance(on=on):
             return replace(record, maintenance=on)
+        case SetDrained(server=server, on=on):
+            return replace(record, drained=_with(record.drained, server, on))
         case Switchover(group=group, node=None):
             return replace(record, wanted={g: n for g, n in record.wanted.items() if g != group})
         case Switchover(group=group, node=str(node)):
@@ -182,6 +185,7 @@ def _canonical(record: Record) -> tuple[object, ...]:
         record.standby,
         record.detached,
         record.maintenance,
+        record.drained,
         sorted(record.wanted.items()),
         sorted(record.forced.items()),
         sorted(record.discard.items()),

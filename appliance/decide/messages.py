@@ -90,6 +90,15 @@ class SetMaintenance:
 
 
 @dataclass(frozen=True)
+class SetDrained:
+    """An operator wants real server ``server`` ("VIRTUAL/REAL") to get no new connections, or some again."""
+
+    view_id: str
+    server: str
+    on: bool
+
+
+@dataclass(frozen=True)
 class Switchover:
     """An operator wants ``group`` on ``node``; None takes such an order back."""
 
@@ -180,6 +189,7 @@ Change = (
     | Formatted
     | SetStandby
     | SetMaintenance
+    | SetDrained
     | Switchover
     | Detach
     | Farewell

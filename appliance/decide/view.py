@@ -157,7 +157,7 @@ class Record:
     ``detached``: nodes whose supervisor was stopped on purpose while services ran on. ``forced``: per DRBD
     resource the node whose copy an operator declared the newest, until it is; ``discard``: the node whose
     changes an operator gave up after a split brain, until both are connected. ``config``: the version of
-    cluster.toml that is in force.
+    cluster.toml that is in force. ``drained``: real servers ("VIRTUAL/REAL") that get no new connections.
     """
 
     stamp: Stamp = NEVER
@@ -170,6 +170,7 @@ class Record:
     forced: Mapping[str, str] = field(default_factory=dict)
     discard: Mapping[str, str] = field(default_factory=dict)
     config: Configuration = FIRST
+    drained: tuple[str, ...] = ()
 
 
 BLANK = Record()

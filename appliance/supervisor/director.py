@@ -4,19 +4,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gi.repository import GLib
 
-from appliance.config.model import Cluster
-from appliance.drivers import checkers, ipvs
+from appliance.drivers import checkers, ipvs, keepalived
 from appliance.errors import PairkeepError
 from appliance.lvs.checkers import Checked, parse_dump
+from appliance.lvs.drain import with_drained
 from appliance.lvs.drift import Difference, confirmed, differences
 from appliance.lvs.table import ServiceKey, Table
 from appliance.lvs.words import Words
-from appliance.render.lvs import is_director
+from appliance.render import render_all, write
+from appliance.render.lvs import KEEPALIVED, is_director
+from appliance.supervisor.core import Core
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.notify import Notifier
 from appliance.supervisor.world import Event
@@ -30,26 +33,45 @@ WHOLE_LOOKS = 6
 
 
 class Director:
-    """Of this node. ``tell`` puts an event into the supervisor's stream."""
+    """Of this node; without virtual services it does nothing."""
 
-    def __init__(
-        self, cluster: Cluster, me: str, lanes: Lanes, notifier: Notifier, tell: Callable[[Event], None]
-    ) -> None:
-        self._virtuals = cluster.virtuals if is_director(cluster, cluster.node(me)) else ()
+    def __init__(self, core: Core, lanes: Lanes, notifier: Notifier) -> None:
+        cluster = core.cluster
+        self._core = core
+        self._virtuals = cluster.virtuals if is_director(cluster, cluster.node(core.me)) else ()
         self._instances = checkers.instances(cluster)
         self._lanes = lanes
         self._notifier = notifier
-        self._tell = tell
         self._words = Words(self._virtuals)
         self._good: Table | None = None
         self._seen: list[Difference] = []
         self._looks = 0
         self._complaint = ""
+        self._drained: tuple[str, ...] | None = None
 
     def start(self) -> None:
         if self._virtuals:
             GLib.timeout_add_seconds(LOOK_S, self._look)
             GLib.timeout_add_seconds(1, self._listen)
+            GLib.timeout_add_seconds(1, self._drain)
+
+    def _drain(self) -> bool:
+        """Let keepalived run by what the record says of servers, when that is another thing than before."""
+        view = self._core.view
+        if view.adopted and view.record.drained != self._drained:
+            self._drained = view.record.drained
+            files = render_all(with_drained(self._core.cluster, self._drained), self._core.me)
+            own = {path: text for path, text in files.items() if path.is_relative_to(KEEPALIVED)}
+            self._lanes.put("director", lambda: self._take_up(own))
+        return True
+
+    def _take_up(self, files: Mapping[Path, str]) -> Callable[[], None]:
+        try:
+            if write(files, Path("/")):
+                keepalived.take_up()
+        except PairkeepError as error:
+            log.warning("drained servers are not taken up: %s", error.message)
+        return lambda: None
 
     def _listen(self) -> bool:
         from systemd import journal  # what no director needs is not loaded
@@ -67,7 +89,7 @@ class Director:
         for entry in reader:
             change = self._words.heard(str(entry.get("MESSAGE", "")))
             if change is not None:
-                self._tell(Event(change.kind, change.text, change.data))
+                self._core.world.tell(Event(change.kind, change.text, change.data))
                 self._notifier.offer(change.subject, change.text)
         return True
 
@@ -105,7 +127,7 @@ class Director:
     def _told(self, repaired: Sequence[Difference], *, again: bool) -> None:
         for difference in repaired:
             text = f"{difference}; put right"
-            self._tell(Event("drift", text, {"virtual": difference.virtual}))
+            self._core.world.tell(Event("drift", text, {"virtual": difference.virtual}))
             self._notifier.offer(f"drift {difference.virtual}", text)
         if again:
             GLib.timeout_add_seconds(LOOK_AGAIN_S, self._look_once)

@@ -10,9 +10,19 @@ from appliance import __version__
 from appliance.config.model import Group
 from appliance.decide.company import forbidden
 from appliance.decide.eligible import obstacle, worn_out
-from appliance.decide.messages import Cleanup, Discard, Fenced, Force, SetMaintenance, SetStandby, Switchover
+from appliance.decide.messages import (
+    Cleanup,
+    Discard,
+    Fenced,
+    Force,
+    SetDrained,
+    SetMaintenance,
+    SetStandby,
+    Switchover,
+)
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
+from appliance.lvs.drain import chosen
 from appliance.membership.codec import view_to_value
 from appliance.supervisor.applying import Applying
 from appliance.supervisor.core import Core
@@ -78,6 +88,13 @@ class SupervisorOperations:
 
     def maintenance(self, on: bool) -> None:
         self._core.wish(SetMaintenance("", on))
+
+    def drain(self, virtual: str, real: str, on: bool) -> list[str]:
+        """Give ``real`` no new connections of ``virtual`` (empty: of any), or some again; returns who was meant."""
+        servers = chosen(self._core.cluster, virtual, real)
+        for server in servers:
+            self._core.wish(SetDrained("", server, on))
+        return servers
 
     def cleanup(self, group: str) -> None:
         self._core.wish(Cleanup("", self._group(group).name))

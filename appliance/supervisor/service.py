@@ -99,7 +99,7 @@ class SupervisorService:
         self.health = Health(self._own, self.lanes, self.core, self._disk_hangs)
         self._links = Links(self._own, self.executor, self.lanes, self.core)
         notifier = Notifier(cluster, me, self.lanes, self.now)
-        self._director = Director(cluster, me, self.lanes, notifier, self.tell)
+        self._director = Director(self.core, self.lanes, notifier)
 
     # World: what Core asks for ------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class SupervisorService:
 
         def job() -> Callable[[], None]:
             try:
-                Versions().put_in_force(config, self.me)
+                Versions().put_in_force(config, self.me, self.core.view.record.drained)
             except (PairkeepError, OSError) as error:
                 text = f"version {config.version} of cluster.toml cannot be taken up: {error}"
                 return lambda: self._not_taken_up(config, text)

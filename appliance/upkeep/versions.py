@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from appliance.config.load import parse, read
 from appliance.decide.view import FIRST, Configuration, Record
 from appliance.drivers import keepalived
 from appliance.errors import InputError
+from appliance.lvs.drain import with_drained
 from appliance.membership.codec import config_from_value
 from appliance.render import render_all, write
 from appliance.run import RunError, run
@@ -53,18 +54,21 @@ class Versions:
             config = record.config
             if config.version:
                 try:
-                    self.put_in_force(config, me)
+                    self.put_in_force(config, me, record.drained)
                 except RunError as error:
                     # All files are there. A rule of somebody's own that nft refuses is no reason to be no node.
                     log.error("%s", error)
             self._say_running(config)
         return config, self.text(config)
 
-    def put_in_force(self, config: Configuration, me: str) -> None:
-        """Let the next supervisor run by ``config``, and this node's programs find their files made from it."""
+    def put_in_force(self, config: Configuration, me: str, drained: Sequence[str] = ()) -> None:
+        """Let the next supervisor run by ``config``, and this node's programs find their files made from it.
+
+        ``drained``: as the record has it.
+        """
         before = self.text(self._running() or FIRST)
         self._keep(config)
-        wanted = render_all(parse(config.text), me)
+        wanted = render_all(with_drained(parse(config.text), drained), me)
         keepalived.check(wanted)
         write(wanted, self.root)
         for path in render_all(parse(before), me):
