@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "mutants", "break the decisions on purpose and see whether the simulation notices")
     parser.epilog = WHAT
     parser.add_argument("name", nargs="*", help="of a mutant (default: all)")
-    parser.add_argument("--seeds", type=int, default=300, metavar="N", help="at most (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=600, metavar="N", help="at most (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="the first one (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, metavar="J", help="processes (default: %(default)s)")
     add_json(parser)
