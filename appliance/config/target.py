@@ -11,23 +11,19 @@ import re
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_interface
+from ipaddress import IPv4Address, IPv6Address, ip_interface
 from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
+from appliance.config.iscsi import AUTHORITY, CHAP, LAST_LUN, LONGEST_NAME, Portal, portal
 from appliance.config.shape import Check, Unknown, array, checked, named, number, table, text, value_like
 
 Raw = Mapping[str, Any]
-PORT = 3260
-# RFC 7143, 4.2.7.1. LIO and rtslib want them in small letters.
-LONGEST_NAME = 223
+# LIO and rtslib want them in small letters.
 IQN = r"iqn\.\d{4}-(0[1-9]|1[0-2])\.[a-z0-9-]+(\.[a-z0-9-]+)+(:[a-z0-9.:-]+)?"
-# Names and serials that nobody chose are made from these and from the names in the file.
-AUTHORITY = "iqn.2026-01.org.pairkeep"
+# Serials that nobody chose are made from this and from the names in the file.
 SERIALS = uuid.UUID("6b1e9c1e-5f0b-5c0f-9d43-3b4a0f1a7c11")
-# Flat addressing of SAM-5 ends here.
-LAST_LUN = 16383
 # What LIO shows of a disk unless it is told otherwise, said explicitly: a newer kernel may show something else.
 VENDOR, REVISION = "LIO-ORG", "4.0"
 # A disk is known by the hexadecimal digits that a serial begins with: NAA 6, LIO's company id, and so many of them
@@ -35,25 +31,8 @@ VENDOR, REVISION = "LIO-ORG", "4.0"
 WWN_LEAD, WWN_DIGITS = "6001405", 25
 # Of these a LUN has exactly one.
 BACKING = ("device", "file")
-# Who proves what to whom by CHAP: the initiator itself, and with mutual CHAP the target too.
-CHAP = (("user", "password_file"), ("target_user", "target_password_file"))
 # Relative target port identifiers are 16 bits, and 0 is none (SPC-4).
 _PORTS = 0xFFFF
-
-
-@dataclass(frozen=True)
-class Portal:
-    """Where a target listens."""
-
-    address: IPv4Address | IPv6Address
-    port: int = PORT
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
-
-    @property
-    def host(self) -> str:
-        return f"[{self.address}]" if self.address.version == 6 else str(self.address)
 
 
 @dataclass(frozen=True)
@@ -132,21 +111,6 @@ class TargetRole:
     @property
     def id(self) -> str:
         return f"target:{self.target}"
-
-
-def portal(written: str) -> Portal:
-    """Raises ValueError for what is neither ADDRESS nor ADDRESS:PORT ([ADDRESS]:PORT with IPv6)."""
-    try:
-        return Portal(ip_address(written))
-    except ValueError:
-        address, _, port = written.rpartition(":")
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(written)
-    version = 6 if address.startswith("[") and address.endswith("]") else 4
-    found = ip_address(address[1:-1] if version == 6 else address)
-    if found.version != version:
-        raise ValueError(written)
-    return Portal(found, int(port))
 
 
 def iqn_of(raw: Raw, name: str) -> str:

@@ -12,8 +12,9 @@ from ipaddress import ip_interface
 from pathlib import PurePosixPath
 from typing import Any
 
+from appliance.config.iscsi import CHAP, portal
 from appliance.config.shape import Path, Problem, shown
-from appliance.config.target import CHAP, iqn_of, portal, serial_of, wwn_of
+from appliance.config.target import iqn_of, serial_of, wwn_of
 
 Raw = Mapping[str, Any]
 

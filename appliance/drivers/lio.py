@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from appliance.config.target import Acl, Lun, Portal, Target
+from appliance.config.iscsi import Portal
+from appliance.config.target import Acl, Lun, Target
 from appliance.drivers import target_tree as tree
 from appliance.drivers.base import DriverError
 
