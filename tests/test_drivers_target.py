@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from appliance.cli.target import entry, render
 from appliance.config.load import load
 from appliance.config.target import Lun
 from appliance.drivers import target_tree
 from appliance.drivers.base import DriverError
 from appliance.drivers.target import _make_file
 
-STORE = load(Path(__file__).parent / "config/good/san.toml").targets[0]
+CLUSTER = load(Path(__file__).parent / "config/good/san.toml")
+STORE = CLUSTER.targets[0]
 # As a 6.12 kernel says it of an initiator that is logged in.
 INFO = """\
 InitiatorName: iqn.2026-01.org.example:web1
@@ -101,6 +104,24 @@ def test_sessions_and_what_they_have_moved(tmp_path: Path) -> None:
             (acl / f"lun_{number}/statistics/scsi_auth_intr" / name).write_text(value + "\n")
     (session,) = target_tree.sessions(STORE.iqn, tmp_path)
     assert session == target_tree.Session("iqn.2026-01.org.example:web1", "web1", ("10.9.1.21",), 12, 3, 4)
+
+
+def test_what_a_person_sees_of_a_target(tmp_path: Path) -> None:
+    before = "\n".join(render(entry(CLUSTER, STORE, tmp_path)))
+    assert "It does not serve on this node" in before
+    acl = _tree(tmp_path) / "acls/iqn.2026-01.org.example:web1"
+    (acl / "info").write_text(INFO)
+    text = "\n".join(render(entry(CLUSTER, STORE, tmp_path)))
+    assert text.splitlines()[:2] == [
+        "target store   iqn.2026-01.org.example:store",
+        "  group store, 10.9.1.100:3260, 10.9.1.100:3261, [fd00:9::100]:3260",
+    ]
+    assert "  1    small            /srv/store/small.img (64 MiB, write cache)" in text
+    assert "  iqn.1998-01.com.vmware:esx-4711   mutual CHAP; big\n       not logged in" in text
+    assert "logged in from 10.9.1.21; 0 commands, 0 MiB read, 0 MiB written" in text
+    # Neither who nor by which file.
+    assert "chap" not in text
+    assert '"esx"' not in json.dumps(entry(CLUSTER, STORE, tmp_path))
 
 
 # Files of LUNs --------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "fence",
     "initiator",
+    "target",
     "recover",
     "events",
     "lvs",
