@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
-from appliance.config.iscsi import AUTHORITY, CHAP, LAST_LUN, LONGEST_NAME, Portal, portal
+from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_problems, portal
 from appliance.config.shape import (
     Check,
     Path,
@@ -158,25 +158,9 @@ def problems(raw: Raw) -> Iterator[Problem]:
             )
         if target is not None:
             targets.setdefault(target, name)
-        yield from _chap(path, found)
+        yield from chap_problems(path, found)
         yield from _portals((*path, "portals"), found.get("portals", []), own)
     yield from _roles(raw)
-
-
-def _chap(path: Path, found: Raw) -> Iterator[Problem]:
-    for keys in CHAP:
-        for key, other in (keys, keys[::-1]):
-            if key in found and other not in found:
-                yield (*path, other), f"missing, expected it beside {key}"
-    if "target_user" in found and "user" not in found:
-        yield (*path, "user"), "missing, expected it beside target_user: a target proves itself only to who does"
-    secrets = [found.get(key) for _user, key in CHAP]
-    if None not in secrets and secrets[0] == secrets[1]:
-        yield (
-            (*path, "target_password_file"),
-            f"found {shown(secrets[1])}, expected another file than password_file: with one secret for both "
-            "ways whoever asks can answer for himself (RFC 7143, 12.1.3)",
-        )
 
 
 def _portals(path: Path, portals: list[str | None], own: Mapping[Any, str]) -> Iterator[Problem]:

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What targets and initiators have in common: names, portals, numbers. Imports nothing of the configuration."""
+"""What targets and initiators have in common: names, portals, numbers, and how they prove who they are."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
+
+from appliance.config.shape import Path, Problem, shown
 
 # What names that nobody chose begin with: "iqn.", a month in which the domain was its owner's, the domain reversed.
 AUTHORITY = "iqn.2026-11.org.pairkeep"
@@ -46,3 +50,20 @@ def portal(written: str) -> Portal:
     if found.version != version:
         raise ValueError(written)
     return Portal(found, int(port))
+
+
+def chap_problems(path: Path, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """What contradicts itself in the keys `CHAP` of ``table``, which stands at ``path``."""
+    for keys in CHAP:
+        for key, other in (keys, keys[::-1]):
+            if key in table and other not in table:
+                yield (*path, other), f"missing, expected it beside {key}"
+    if "target_user" in table and "user" not in table:
+        yield (*path, "user"), "missing, expected it beside target_user: a target proves itself only to who does"
+    secrets = [table.get(key) for _user, key in CHAP]
+    if None not in secrets and secrets[0] == secrets[1]:
+        yield (
+            (*path, "target_password_file"),
+            f"found {shown(secrets[1])}, expected another file than password_file: with one secret for both "
+            "ways whoever asks can answer for himself (RFC 7143, 12.1.3)",
+        )

@@ -12,7 +12,7 @@ from ipaddress import ip_interface
 from pathlib import PurePosixPath
 from typing import Any
 
-from appliance.config.iscsi import CHAP, portal
+from appliance.config.iscsi import chap_problems, portal
 from appliance.config.shape import Path, Problem, shown
 from appliance.config.target import iqn_of, serial_of, wwn_of
 
@@ -96,23 +96,7 @@ def _acls(raw: Raw, name: str, target: Raw) -> Iterator[Problem]:
                 yield (*path, "luns", j), f"found {shown(lun)}, expected a LUN of this target: {there}"
             elif lun in acl["luns"][:j]:
                 yield (*path, "luns", j), f"found {shown(lun)} again, expected each LUN once"
-        yield from _chap(path, acl)
-
-
-def _chap(path: Path, acl: Raw) -> Iterator[Problem]:
-    for keys in CHAP:
-        for key, other in (keys, keys[::-1]):
-            if key in acl and other not in acl:
-                yield (*path, other), f"missing, expected it beside {key}"
-    if "target_user" in acl and "user" not in acl:
-        yield (*path, "user"), "missing, expected it beside target_user: a target proves itself only to who does"
-    secrets = [acl.get(key) for _user, key in CHAP]
-    if None not in secrets and secrets[0] == secrets[1]:
-        yield (
-            (*path, "target_password_file"),
-            f"found {shown(secrets[1])}, expected another file than password_file: with one secret for both "
-            "ways whoever asks can answer for himself (RFC 7143, 12.1.3)",
-        )
+        yield from chap_problems(path, acl)
 
 
 def _state(name: str, target: Raw, place: _Place) -> Iterator[Problem]:

@@ -100,7 +100,7 @@ def san_pair(progress: Progress) -> Topology:
         for role in (*WORKERS, WITNESS)
     ]
     web = topology.machine(WEB, None, topology.NETWORKS[:1])
-    return topology.of_machines(progress, topology.NETWORKS, (*machines, web))
+    return topology.of(progress, topology.NETWORKS, (*machines, web))
 
 
 def waiting_for(lab: Lab) -> str | None:
