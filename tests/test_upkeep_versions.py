@@ -109,6 +109,16 @@ def test_what_cannot_change_is_refused_with_the_reason(old: str, new: str, why: 
     assert "set both machines up anew" in reason
 
 
+def test_a_group_stops_when_what_makes_it_a_real_server_changes() -> None:
+    made = CLUSTER_TOML.replace("resources = [", 'resources = [\n  { realserver = "web" },', 1)
+    made += '[realserver.web]\nforwarding = "dr"\naddresses = ["10.9.1.200"]\n'
+    found = difference(parse(made), parse(made.replace('"10.9.1.200"', '"10.9.1.201"')))
+    assert found.lines == ("realserver.web.addresses: 10.9.1.200 -> 10.9.1.201",)
+    assert found.stops == ("shop",)
+    told = difference(parse(made), parse(made + '[notify]\nmail = ["root@example.org"]\n'))
+    assert (told.lines, told.stops) == (("notify.mail: none -> root@example.org",), ())
+
+
 def test_nothing_changed_is_no_difference() -> None:
     assert difference(OLD, parse(CLUSTER_TOML + "# a remark\n")).lines == ()
 

@@ -18,7 +18,7 @@ from appliance.config.values import address, network
 Raw = Mapping[str, Any]
 Forwarding = Literal["nat", "dr", "tun"]
 Tunnel = Literal["ipip", "gre", "gue"]
-# Tunnels are called pk-NAME and pk-NAME6, and the kernel allows 15 characters (IFNAMSIZ, linux/if.h).
+# Tunnels are called pk-NAME and pk6-NAME, and the kernel allows 15 characters (IFNAMSIZ, linux/if.h).
 NAME = r"[a-z][a-z0-9-]{0,10}"
 # IANA's number for GUE.
 GUE_PORT = 6080

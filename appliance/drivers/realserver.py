@@ -41,8 +41,7 @@ class RealServerDriver:
 
     def state(self) -> State:
         """Stopped: it has none of the addresses, tunnels and ways. Failed: some, or it would tell of them."""
-        done = [step.done(_printed(step.holds)) for step in self._steps()]
-        if not any(done):
+        if not any(step.done(_printed(step.holds)) for step in self._steps() if step.undo):
             return "stopped"
         return "failed" if self.faults() else "started"
 
@@ -74,7 +73,7 @@ class RealServerDriver:
         """In the reverse order, settings last: while it has an address it must not tell of it."""
         left: list[str] = []
         for step in reversed(steps(self._server, self._own() or "")):
-            if step.done(_printed(step.holds)):
+            if step.undo and step.done(_printed(step.holds)):
                 try:
                     _do(step.undo)
                 except DriverError as error:

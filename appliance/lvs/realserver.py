@@ -19,14 +19,14 @@ from appliance.config.realserver import RealServer
 # What comes out of the tunnel was sent by a client, to whom the way leads elsewhere: any way will do.
 LOOSE = "2"
 # How the names of tunnels begin.
-TUNNEL = "pk-"
+TUNNEL, TUNNEL6 = "pk-", "pk6-"
 # Above the kernel's own rules (0, 32766), and away from what people number.
 FIRST_TABLE, TABLES = 20_000, 10_000
 
 
 @dataclass(frozen=True)
 class Step:
-    """``holds`` prints a line with ``sign`` in it exactly when the step is done."""
+    """``holds`` prints a line with ``sign`` in it exactly when the step is done. Without ``undo`` it stays."""
 
     what: str
     do: tuple[str, ...]
@@ -116,8 +116,8 @@ def _devices(server: RealServer) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         yield f"{TUNNEL}{server.name}", "ip6tnl", inner
     else:
         for version in inner:
-            suffix, kind = ("", "ipip") if version == 4 else ("6", "sit")
-            yield f"{TUNNEL}{server.name}{suffix}", kind, (version,)
+            prefix, kind = (TUNNEL, "ipip") if version == 4 else (TUNNEL6, "sit")
+            yield f"{prefix}{server.name}", kind, (version,)
 
 
 def _tunnels(server: RealServer, own: str) -> Iterator[Step]:
@@ -137,8 +137,11 @@ def _tunnels(server: RealServer, own: str) -> Iterator[Step]:
             ("ip", "-o", "link", "show", "dev", device, "up"),
         )
     if server.forwarding == "tun" and server.tunnel == "gue":
-        family = ("-6",) if ip_network(server.network or "").version == 6 else ()
+        six = ip_network(server.network or "").version == 6
+        family, module = (("-6",), "fou6") if six else ((), "fou")
         port = str(server.tunnel_port)
+        # Unlike tunnels, this module is not loaded by asking for what it does. It may stay.
+        yield Step(f"module {module}", ("modprobe", module), (), ("cat", "/proc/modules"), f"{module} ")
         # GUE says itself what is in it, and hands it to the tunnel above.
         yield Step(
             f"port {port} of GUE",
@@ -199,5 +202,5 @@ def own_address(server: RealServer, printed: Sequence[str]) -> str | None:
 def elsewhere(server: RealServer, printed: Iterable[str]) -> list[tuple[str, str]]:
     """From ``ip -o address show``: (service address, interface) of those that are on a card as well."""
     found = (re.match(r"\d+: +(\S+) +inet6? +([0-9a-fA-F.:]+)", line) for line in printed)
-    cards = [(m[2], m[1]) for m in found if m and m[1] != "lo" and not m[1].startswith(TUNNEL)]
+    cards = [(m[2], m[1]) for m in found if m and m[1] != "lo" and not m[1].startswith((TUNNEL, TUNNEL6))]
     return [(address, card) for address, card in cards if address in server.addresses]

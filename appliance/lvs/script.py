@@ -94,7 +94,7 @@ def _start(server: RealServer) -> Iterator[str]:
 
 
 def _stop(server: RealServer) -> Iterator[str]:
-    for step in reversed(steps(server, OWN)):
+    for step in (step for step in reversed(steps(server, OWN)) if step.undo):
         yield f"! {_holds(step)} || {_words(step.undo)} || failed=1"
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 
 from appliance.config.initiator import Initiator
 from appliance.config.model import Cluster, Drbd, Group, Node, Resource
+from appliance.config.realserver import RealServerRole
 from appliance.upkeep import targets
 
 # Why these cannot change under a running cluster. Each is a promise that nodes have made to each other.
@@ -21,7 +22,18 @@ NODES = "nodes, their order, links and votes: corosync and DRBD are bound to the
 DISKS = "a disk, its link and its place in the file: DRBD was set up with them"
 HOW = "to change it, set both machines up anew"
 # What is compared one by one.
-_NAMED = ("nodes", "drbd", "groups", "initiators", "targets", "virtuals", "vrrps", "director")
+_NAMED = (
+    "nodes",
+    "drbd",
+    "groups",
+    "initiators",
+    "targets",
+    "virtuals",
+    "vrrps",
+    "director",
+    "realservers",
+    "notify",
+)
 # What ends so in a resource's options counts at its next start or stop, so nothing has to be stopped for it.
 SOFT = ("probe", "timeout_s", "on_stop_failure")
 
@@ -63,6 +75,8 @@ def difference(old: Cluster, new: Cluster) -> Difference:
     before, after = {g.name: g for g in old.groups}, {g.name: g for g in new.groups}
     for name in [*before, *(name for name in after if name not in before)]:
         lines += _group(before.get(name), after.get(name))
+    # What such a resource has made is only taken back whole by what it was made by.
+    remade = {RealServerRole(r.name) for r in old.realservers if r not in new.realservers}
     stops = tuple(
         name
         for name, group in before.items()
@@ -70,6 +84,7 @@ def difference(old: Cluster, new: Cluster) -> Difference:
         or _has_to_stop(group, after[name])
         or _initiators(old, group) != _initiators(new, group)
         or targets.has_to_stop(old, new, group)
+        or remade.intersection(group.resources)
     )
     return Difference(tuple(lines), stops, tuple(n for n in stops if n not in after), tuple(refused))
 
@@ -120,6 +135,9 @@ def _disks(old: Cluster, new: Cluster) -> Iterator[str]:
 def _balancing(old: Cluster, new: Cluster) -> Iterator[str]:
     """Nothing here stops a group: keepalived takes a change up without losing a connection."""
     yield from _fields("director", old.director, new.director, ())
+    yield from _fields("notify", old.notify, new.notify, ())
+    served, serves = ({r.name: r for r in each.realservers} for each in (old, new))
+    yield from _named("realserver", served, serves, hidden=())
     yield from _named("vrrp", {v.name: v for v in old.vrrps}, {v.name: v for v in new.vrrps}, hidden=())
     had, has = {v.name: v for v in old.virtuals}, {v.name: v for v in new.virtuals}
     yield from _named("virtual", had, has, hidden=("reals",))
