@@ -8,6 +8,7 @@ login and deleted after logout, so nothing logs in but a group that starts.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import re
 import shutil
 import time
@@ -192,6 +193,12 @@ class InitiatorDriver:
             raise DriverError(f"{self._config.name}: still logged in to {self._config.target} ({left[0].state})")
         self._disk.unlink(missing_ok=True)
         self._forget()
+
+    def warm(self) -> None:
+        """Have ready what a login needs: to start iscsid takes longer than the login itself."""
+        with contextlib.suppress(RunError, ImportError):
+            run(["systemctl", "start", "iscsid.service"], timeout_s=LOGIN_S)
+            importlib.import_module("pyudev")
 
     def _forget(self) -> None:
         """Delete what iscsid knows of the target, passwords included."""

@@ -74,7 +74,7 @@ def _form(folder: Path, topology: Topology, ready: Readiness, progress: Progress
     lab.down()
     with lab:
         try:
-            with progress.phase("booting three machines"):
+            with progress.phase("booting the machines"):
                 lab.up(topology, boot=False)
                 boot_all(lab)
                 for machine in lab.machines:

@@ -73,16 +73,22 @@ def shared_disk_pair(progress: Progress) -> Topology:
     """Two machines and a witness, and the one with the disk."""
     secrets = "\n[secrets]\n" + "".join(f'"{name}" = "{text}"\n' for name, text in SECRETS.items())
     machines = [topology.machine(role, answers(role, CLUSTER_TOML) + secrets) for role in ROLES_HERE]
-    store: MachineSpec = replace(
-        topology.machine(STORE, None, topology.NETWORKS[:1]), disks=(Disk(LUN_DISK, LUN_MIB),)
-    )
-    return topology.of(progress, topology.NETWORKS, (store, *machines))
+    return topology.of(progress, topology.NETWORKS, (_store(), *machines))
+
+
+def store_alone(progress: Progress) -> Topology:
+    """The machine with the disk alone: its image has an initiator, too."""
+    return topology.of(progress, topology.NETWORKS[:1], (_store(),))
+
+
+def _store() -> MachineSpec:
+    return replace(topology.machine(STORE, None, topology.NETWORKS[:1]), disks=(Disk(LUN_DISK, LUN_MIB),))
 
 
 def waiting_for(lab: Lab) -> str | None:
     """As `trial.waiting_for`. The target is set up first: until then the group tries in vain."""
     if lab["store"].exec(["systemctl", "is-active", "tgt.service"], check=False).returncode != 0:
-        _set_up(lab["store"])
+        set_up(lab["store"])
         return "the target is set up"
     status = Trial(lab).status("witness")
     online = [node["name"] for node in status["nodes"] if node["state"] == "online"]
@@ -100,7 +106,7 @@ def waiting_for(lab: Lab) -> str | None:
     return None if reached else f"the database does not answer at {SERVICE_ADDRESS}"
 
 
-def _set_up(store: Machine) -> None:
+def set_up(store: Machine) -> None:
     """What survives its power cut: an address, no packet filter, and the target."""
     for path, text in (
         ("/etc/systemd/network/10-lab.network", NETWORK),

@@ -25,6 +25,7 @@ from appliance.decide.view import DISCONNECTED, Configuration, DrbdReport, Recor
 from appliance.drivers import lio, rtnetlink
 from appliance.drivers.drbd import EventStream
 from appliance.drivers.drbd_status import DrbdStatus
+from appliance.drivers.initiator import InitiatorDriver
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
 from appliance.drivers.watchdog import Watchdog
@@ -233,7 +234,7 @@ class SupervisorService:
         for group in self._own.groups:
             for index in range(len(group.resources)):
                 driver = self.executor.driver(group.name, index)
-                if isinstance(driver, ServiceDriver):
+                if isinstance(driver, ServiceDriver | InitiatorDriver):
                     driver.warm()
         return lambda: None
 
