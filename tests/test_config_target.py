@@ -14,6 +14,7 @@ from appliance.config.load import load, parse
 from appliance.config.target import Acl, Portal, portal, wwn_of
 from appliance.drivers import chap
 from appliance.drivers.base import DriverError
+from appliance.render import render_all
 from appliance.upkeep import check
 from appliance.upkeep.check import problems
 from appliance.upkeep.difference import Difference, difference
@@ -81,6 +82,20 @@ def test_a_portal_is_read_as_it_is_written(address: object, port: int) -> None:
 def test_what_is_no_portal(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         portal(text)
+
+
+def test_portals_are_all_that_is_open_for_initiators() -> None:
+    cluster = load(FILE)
+    rules = render_all(cluster, "beta")[Path("/etc/nftables.conf")]
+    for line in (
+        "ip daddr 10.9.1.100 tcp dport 3260 accept",
+        "ip daddr 10.9.1.100 tcp dport 3261 accept",
+        "ip6 daddr fd00:9::100 tcp dport 3260 accept",
+        "ip daddr 10.9.1.101 tcp dport 3260 accept",
+    ):
+        assert line in rules
+    assert rules.count("dport 326") == 4
+    assert "dport 326" not in render_all(cluster, "witness")[Path("/etc/nftables.conf")]
 
 
 # Changes --------------------------------------------------------------------------------------------
