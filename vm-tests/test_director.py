@@ -38,6 +38,7 @@ def lab(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Lab]:
             collect(found, folders.build_folder() / "failed" / request.node.name)
 
 
+@pytest.mark.long
 def test_each_way_of_forwarding_reaches_every_server_in_turn(lab: Lab) -> None:
     for port in (80, 81, 82, 83, 84):
         assert spread(lab, WEB, port, 8) == dict.fromkeys(ALL, 2), f"port {port}"

@@ -49,6 +49,7 @@ def test_an_active_machine_that_is_cut_off_is_switched_off_and_shoots_nobody_whe
     _sound(fenced)
 
 
+@pytest.mark.long
 def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(fenced: Trial) -> None:
     lost, survivor = fenced.begin(50)
     lost.mute_bmc()

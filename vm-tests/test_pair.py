@@ -191,6 +191,7 @@ def test_replication_network_alone_unplugged_and_plugged(pair: Trial, survives: 
     survives()
 
 
+@pytest.mark.long
 def test_verify_finds_a_block_changed_underneath_and_repairs_it(pair: Trial, survives: Check) -> None:
     pair.begin(50)
     standby = pair.other(pair.active)

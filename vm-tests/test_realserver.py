@@ -145,6 +145,7 @@ def hosts(machine: Machine) -> Iterator[Hosts]:
     found.run("director", "ipvsadm", "-C")
 
 
+@pytest.mark.long
 def test_only_the_director_answers_for_a_service_address_and_every_server_serves_it(hosts: Hosts) -> None:
     for host in ("rs1", "rs2"):
         hosts.run(host, "ip", "address", "add", f"{SERVICE}/32", "dev", "lo")

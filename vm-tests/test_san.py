@@ -74,6 +74,7 @@ def survives(store: Trial, client: san.Client) -> Callable[[], None]:
     return check
 
 
+@pytest.mark.long
 def test_switchover_is_a_pause_for_initiators(store: Trial, survives: Callable[[], None]) -> None:
     standby = store.other(store.active)
     store.order_switchover(standby.name)

@@ -62,6 +62,7 @@ def kernel_log(machine: Machine) -> str:
     return machine.exec(["journalctl", "--dmesg", "--boot", "--output=cat"], timeout_s=60).stdout
 
 
+@pytest.mark.long
 def test_a_machine_that_stood_still_while_the_other_took_over_cannot_write(shared: Trial, survives: Check) -> None:
     frozen, other = shared.begin(50)
     frozen.pause()
