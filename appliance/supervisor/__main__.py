@@ -59,8 +59,8 @@ def _keep_in_systemd(name: str, handle: int) -> None:
 
 def _prepare() -> None:
     codec.prepare()
-    rtnetlink.load()
-    with contextlib.suppress(ImportError):  # only images with a database have it
+    with contextlib.suppress(ImportError):  # only images with a database have the second
+        rtnetlink.load()
         importlib.import_module("pymysql")
 
 
