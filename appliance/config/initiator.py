@@ -160,7 +160,6 @@ def problems(raw: Raw) -> Iterator[Problem]:
             targets.setdefault(target, name)
         yield from chap_problems(path, found)
         yield from _portals((*path, "portals"), found.get("portals", []), own)
-    yield from _roles(raw)
 
 
 def _portals(path: Path, portals: list[str | None], own: Mapping[Any, str]) -> Iterator[Problem]:
@@ -173,28 +172,6 @@ def _portals(path: Path, portals: list[str | None], own: Mapping[Any, str]) -> I
             )
     if len(portals) > 1:
         yield path, f"found {len(portals)}, expected one: several paths to a disk (multipath) are not supported yet"
-
-
-def _roles(raw: Raw) -> Iterator[Problem]:
-    defined = raw.get("initiator", {})
-    groups = raw.get("group", [])
-    used: set[str] = set()
-    for i, group in enumerate(groups):
-        for j, resource in enumerate((group or {}).get("resources", [])):
-            if resource is None or "initiator" not in resource:
-                continue
-            name = resource["initiator"]
-            path: Path = ("group", i, "resources", j, "initiator")
-            if name not in defined:
-                there = " or ".join(defined) or f"a table [initiator.{name}]"
-                yield path, f"found {shown(name)}, expected {there}"
-            if name in used:
-                yield path, f"found {shown(name)} again, expected it in one group only, once"
-            used.add(name)
-    unread = any(g is None or None in g.get("resources", [None]) for g in groups)
-    for name in defined:
-        if name not in used and not unread:
-            yield ("initiator", name), "found in no group's resources, expected it in exactly one"
 
 
 def values(raw: Raw) -> tuple[Initiator, ...]:

@@ -35,11 +35,11 @@ def problems(raw: Raw) -> Iterator[Problem]:
     yield from _drbd(raw)
     yield from constraints.problems(raw)
     yield from initiator.problems(raw)
-    yield from _roles(raw, "drbd")
+    for kind in ("drbd", "initiator", "realserver"):
+        yield from _roles(raw, kind)
     yield from _filesystems(raw)
     yield from _services(raw)
     yield from realserver.problems(raw.get("realserver", {}))
-    yield from _roles(raw, "realserver")
     taken = _owners(raw)
     yield from _addresses(raw, taken)
     here = [*networks(raw), *vrrp_rules.further_networks(raw)]
