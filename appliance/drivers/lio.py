@@ -8,6 +8,7 @@ others that hang on it, which grows with the square of their number. So does its
 from __future__ import annotations
 
 import fcntl
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -35,8 +36,10 @@ _IMPLICIT, _OPTIMIZED = "1", "0"  # target_core_alua.h
 @cache
 def library() -> Any:
     """rtslib, which takes a while the first time."""
-    import rtslib_fb  # only the san image has it
-
+    try:
+        import rtslib_fb
+    except ImportError as error:
+        raise DriverError("this machine presents no LUNs: it is not of the image san") from error
     return rtslib_fb
 
 
@@ -99,6 +102,12 @@ def set_thin(path: Path, lun: Lun) -> None:
         except OSError as error:
             if lun.thin:
                 raise DriverError(f"lun.{lun.name}: thin: what is below it cannot discard ({error})") from error
+
+
+def size_mib(path: Path) -> int:
+    """How large the backstore of a file in ``path`` is for initiators (fd_show_configfs_dev_params)."""
+    found = re.search(r"\bSize: (\d+)", (path / "info").read_text())
+    return int(found[1]) >> 20 if found else 0
 
 
 def grow(path: Path, lun: Lun) -> None:

@@ -9,7 +9,7 @@ all, sends again, and then finds everything as it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from appliance.config.target import Acl, Lun, Target
@@ -45,7 +45,7 @@ class TargetDriver:
                 return
             # Who has no passwords, or no state to go on from, has not begun.
             passwords = self._passwords()
-            self._prepare()
+            self._prepare(self._target.luns)
             self._remove()
             indexes = lio.free_indexes()
             for lun in self._target.luns:
@@ -68,7 +68,11 @@ class TargetDriver:
                 raise DriverError(f"target.{self._target.name} did not stop: something of it is left in configfs")
 
     def adopt(self) -> None:
-        """Bring a target that serves to what is wanted, without a word to sessions whom it does not concern."""
+        """Bring a target that serves to what is wanted, without a word to sessions whom it does not concern.
+
+        Where nothing changed, its disks are not touched: DRBD may have frozen them until a supervisor runs that
+        can tell it to go on, and this one is about to begin.
+        """
         with lio.alone():
             found = tree.found(self._target.iqn)
             if found is None or not found.enabled:
@@ -76,7 +80,7 @@ class TargetDriver:
             passwords = self._passwords()
             path = tree.folder(self._target.iqn)
             self._take_away(found, path)
-            self._prepare()
+            self._prepare([lun for lun in self._target.luns if found.luns.get(lun.number) != lun.name])
             self._add(found, passwords)
 
     def _take_away(self, found: tree.Tree, path: Path) -> None:
@@ -107,7 +111,8 @@ class TargetDriver:
         for lun in self._target.luns:
             if found.luns.get(lun.number) == lun.name:
                 lio.set_thin(backstores[lun.name], lun)
-                if lun.file is not None:
+                if lun.file is not None and lio.size_mib(backstores[lun.name]) != lun.size_mib:
+                    self._make(lun)
                     lio.grow(backstores[lun.name], lun)
                 continue
             if lun.name not in backstores:
@@ -152,8 +157,10 @@ class TargetDriver:
         files = {f for acl in self._target.acls for f in (acl.password_file, acl.target_password_file) if f}
         return {file: chap.read(Path(file)) for file in files}
 
-    def _prepare(self) -> None:
-        """The files of LUNs, and the way for reservations to the file system that moves with them."""
+    def _prepare(self, luns: Sequence[Lun]) -> None:
+        """The files of ``luns``, and the way for their reservations to the file system that moves with them."""
+        if not luns:
+            return
         state = Path(self._target.state)
         if not (state / MADE).is_dir():
             (state / MADE).mkdir(parents=True, exist_ok=True)
@@ -165,7 +172,7 @@ class TargetDriver:
                 raise DriverError(f"target.{self._target.name}: {error.message}") from error
         kept = lio.registrations()
         kept.mkdir(parents=True, exist_ok=True)
-        for lun in self._target.luns:
+        for lun in luns:
             name = f"aptpl_{lun.serial}"
             if (state / name).exists() and not (state / name).stat().st_size:
                 # Power went while the kernel wrote it, so whoever wanted something was not told that it is so.
@@ -175,7 +182,10 @@ class TargetDriver:
                 link.unlink(missing_ok=True)
                 link.symlink_to(state / name)
             if lun.file is not None:
-                _make_file(lun, Path(lun.file), state / MADE / lun.name)
+                self._make(lun)
+
+    def _make(self, lun: Lun) -> None:
+        _make_file(lun, Path(str(lun.file)), Path(self._target.state) / MADE / lun.name)
 
 
 def _make_file(lun: Lun, path: Path, made: Path) -> None:

@@ -230,7 +230,8 @@ class SupervisorService:
         with contextlib.suppress(ImportError):  # only images with a database have it
             importlib.import_module("pymysql")
         if self._own.targets:
-            lio.library()
+            with contextlib.suppress(PairkeepError):  # the start of a target says what is missing
+                lio.library()
         for group in self._own.groups:
             for index in range(len(group.resources)):
                 driver = self.executor.driver(group.name, index)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
-from appliance.config.target import Target
+from appliance.config.target import Target, TargetRole
 from appliance.config.virtual import Virtual
 from appliance.drivers import chap, keepalived
 from appliance.drivers.base import DriverError
@@ -98,6 +99,9 @@ def _resource(resource: Resource) -> Iterator[str]:
                 yield f"there is no mkfs.{kind} for {resource.id}"
             if not device.startswith("drbd:") and not Path(device).exists():
                 yield f"{device} does not exist"
+        case TargetRole():
+            if find_spec("rtslib_fb") is None:
+                yield f"there is no rtslib for {resource.id}: this machine is not of the image san"
         case Address(interface=str(interface)):
             if not (NET / interface).exists():
                 yield f"there is no interface {interface} for {resource.id}"
