@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,13 @@ from appliance.lab.shared_disk import SECRETS, STORE_ADDRESS, TARGET
 
 LAB = "vm-tests"
 TIMEOUT_S = 15
+OVERLAYS = Path(__file__).parent.parent / "overlays"
+UNITS = (
+    "base/usr/lib/systemd/system/pairkeep.service",
+    "database/etc/systemd/system/pairkeep.service.d/20-initiator.conf",
+)
+# Of systemd.exec(5).
+KEEPS_FROM = ("Capability", "Restrict", "SystemCall", "NoNew", "LockP")
 # Nobody waits for long: a stop of what cannot be written to any more, and a login that gets no answer.
 STOP_S, LOGIN_S = 60.0, 90.0
 # What plays the supervisor of alpha, and of beta where it is told so: drivers, and what they are asked to do.
@@ -109,9 +118,22 @@ def machine(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Mach
             collect(lab, folders.build_folder() / "failed" / request.node.name)
 
 
+def sandbox() -> Iterator[str]:
+    """What systemd keeps the supervisor of a database node from doing, as options of systemd-run."""
+    found: dict[str, list[str]] = {}
+    for unit in UNITS:
+        for setting, value in re.findall(r"^(\w+)=(.*)$", (OVERLAYS / unit).read_text(), re.MULTILINE):
+            if setting.startswith(KEEPS_FROM):
+                found.setdefault(setting, []).append(value)
+    assert "CAP_SYS_RAWIO" in found["CapabilityBoundingSet"]
+    for setting, values in found.items():
+        yield f"--property={setting}={' '.join(values)}"
+
+
 def drive(machine: Machine, *words: str, within_s: float | None = None) -> list[Any]:
-    """What the drivers answer; each within ``within_s``."""
-    told = machine.exec(["python3", "/root/drive.py", *words], timeout_s=300).stdout
+    """What the drivers answer, confined as in the supervisor; each within ``within_s``."""
+    run = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect", *sandbox()]
+    told = machine.exec([*run, "python3", "-P", "/root/drive.py", *words], timeout_s=300).stdout
     answers = [json.loads(line) for line in told.splitlines()]
     assert within_s is None or all(seconds < within_s for _, seconds in answers), answers
     return [answer for answer, _ in answers]
