@@ -49,9 +49,12 @@ def _main() -> int:
     if found is None:
         log.info("no answers were given: this machine is not set up yet")
         return 0
+    from appliance.firstboot.realserver import is_for_realserver
     from appliance.firstboot.setup_file import is_setup
 
     name, text = found
+    if is_for_realserver(text):
+        return _real_server(name, text)
     return _fill_in(name, text) if is_setup(text) else _all_at_once(name, text)
 
 
@@ -79,6 +82,13 @@ def _all_at_once(name: str, text: str) -> int:
     answers = parse_answers(text, name)
     install(answers, log.info)
     log.info("%s is set up", answers.node)
+    return 0
+
+
+def _real_server(name: str, text: str) -> int:
+    from appliance.firstboot.realserver import install, parse_answers
+
+    install(parse_answers(text, name), log.info)
     return 0
 
 

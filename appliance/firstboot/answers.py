@@ -124,6 +124,24 @@ def _file_name(value: object) -> str:
     return value
 
 
+NETWORK: dict[Any, Any] = {
+    vol.Required("interface"): _interface,
+    vol.Optional("address"): _address,
+    vol.Optional("dhcp"): bool,
+    vol.Optional("router_advertisements"): bool,
+    vol.Optional("gateway"): _checked(checks.host_address),
+    vol.Optional("dns"): [_checked(checks.host_address)],
+}
+# What any machine may be told, whatever it is to be.
+PERSONAL: dict[Any, Any] = {
+    vol.Optional("keyboard"): _checked(checks.file_word("a keyboard layout's name, like us")),
+    vol.Optional("language"): _checked(checks.file_word("a locale's name, like C.UTF-8")),
+    vol.Optional("time_servers"): [_checked(checks.server)],
+    vol.Optional("password_hash"): _password_hash,
+    vol.Optional("ssh_keys"): [_checked(checks.ssh_keys)],
+}
+host_name = _checked(checks.host_name)
+
 _SCHEMA = vol.Schema(
     {
         vol.Required("node"): str,
@@ -135,22 +153,9 @@ _SCHEMA = vol.Schema(
             vol.Required("user"): _checked(checks.database_user),
             vol.Required("password"): _checked(checks.database_password),
         },
-        vol.Optional("network"): [
-            {
-                vol.Required("interface"): _interface,
-                vol.Optional("address"): _address,
-                vol.Optional("dhcp"): bool,
-                vol.Optional("router_advertisements"): bool,
-                vol.Optional("gateway"): _checked(checks.host_address),
-                vol.Optional("dns"): [_checked(checks.host_address)],
-            }
-        ],
+        vol.Optional("network"): [NETWORK],
         vol.Optional("secrets"): {_file_name: str},
-        vol.Optional("keyboard"): _checked(checks.file_word("a keyboard layout's name, like us")),
-        vol.Optional("language"): _checked(checks.file_word("a locale's name, like C.UTF-8")),
-        vol.Optional("time_servers"): [_checked(checks.server)],
-        vol.Optional("password_hash"): _password_hash,
-        vol.Optional("ssh_keys"): [_checked(checks.ssh_keys)],
+        **PERSONAL,
         vol.Optional("disk"): _disk,
         vol.Optional("wipe"): bool,
     }
@@ -186,19 +191,21 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
         cluster_toml=found["cluster"],
         cluster=cluster,
         database=Database(**found["database"]) if "database" in found else None,
-        networks=tuple(_network(one) for one in found.get("network", ())),
+        networks=tuple(network_of(one) for one in found.get("network", ())),
         secrets=found.get("secrets", {}),
-        settings=Settings(
-            **{
-                key: found[key] for key in ("keyboard", "language", "password_hash", "disk", "wipe") if key in found
-            },
-            time_servers=tuple(found.get("time_servers", ())),
-            ssh_keys=tuple(found.get("ssh_keys", ())),
-        ),
+        settings=settings_of(found),
     )
 
 
-def _network(raw: Mapping[str, Any]) -> LinkSettings:
+def settings_of(found: Mapping[str, Any]) -> Settings:
+    return Settings(
+        **{key: found[key] for key in ("keyboard", "language", "password_hash", "disk", "wipe") if key in found},
+        time_servers=tuple(found.get("time_servers", ())),
+        ssh_keys=tuple(found.get("ssh_keys", ())),
+    )
+
+
+def network_of(raw: Mapping[str, Any]) -> LinkSettings:
     return LinkSettings(
         interface=raw["interface"],
         addresses=(ip_interface(raw["address"]),) if "address" in raw else (),

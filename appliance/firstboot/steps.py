@@ -13,12 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Protocol
 
 from appliance.config import model
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
 from appliance.files import replace_file
-from appliance.firstboot.answers import Answers
+from appliance.firstboot.answers import Answers, Settings
 from appliance.firstboot.network import LinkSettings, merge, network_file
 from appliance.render import lvs, render_all, write
 from appliance.run import run
@@ -30,6 +31,15 @@ ALIAS = "/dev/disk/by-id/pairkeep-data"
 DISK_RULE = Path("/etc/udev/rules.d/90-pairkeep-data.rules")
 SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
 WAIT_FOR_NETWORK_S = 60
+
+
+class Machine(Protocol):
+    """What is said of any machine, whatever it is to be."""
+
+    @property
+    def node(self) -> str: ...
+    @property
+    def settings(self) -> Settings: ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def check_disks(answers: Answers) -> None:
             )
 
 
-def _name(answers: Answers) -> None:
+def set_name(answers: Machine) -> None:
     replace_file(Path("/etc/hostname"), f"{answers.node}\n".encode())
     socket.sethostname(answers.node)
 
@@ -93,8 +103,12 @@ def _network(answers: Answers) -> None:
             answers.interfaces, node.links, answers.cluster.networks, strict=True
         )
     )
+    set_networks((*heartbeats, *answers.networks))
+
+
+def set_networks(networks: tuple[LinkSettings, ...]) -> None:
     folder = Path("/etc/systemd/network")
-    for number, settings in enumerate(merge((*heartbeats, *answers.networks)), start=1):
+    for number, settings in enumerate(merge(networks), start=1):
         replace_file(folder / f"10-pairkeep-{number}.network", network_file(settings).encode())
     run(["networkctl", "reload"], timeout_s=30)
     run(
@@ -107,7 +121,7 @@ def _network(answers: Answers) -> None:
     )
 
 
-def _settings(answers: Answers) -> None:
+def set_personal(answers: Machine) -> None:
     settings = answers.settings
     if settings.keyboard:
         replace_file(Path("/etc/vconsole.conf"), f"KEYMAP={settings.keyboard}\n".encode())
@@ -119,7 +133,7 @@ def _settings(answers: Answers) -> None:
         run(["systemctl", "restart", "--no-block", "systemd-timesyncd.service"], timeout_s=30)
 
 
-def _administrator(answers: Answers) -> None:
+def let_in(answers: Machine) -> None:
     settings = answers.settings
     if settings.password_hash:
         run(["chpasswd", "--encrypted"], stdin=f"root:{settings.password_hash}\n", timeout_s=30)
@@ -129,7 +143,7 @@ def _administrator(answers: Answers) -> None:
         replace_file(keys, "".join(f"{key}\n" for key in settings.ssh_keys).encode(), 0o600)
 
 
-def _ssh_host_key(_answers: Answers) -> None:
+def make_ssh_host_key(_answers: Machine) -> None:
     """Of the one kind that every client of today knows; an RSA key would take half a minute of a slow machine."""
     if not SSH_HOST_KEY.exists():
         # One that power cut short must not be taken for whole, so it gets its name last.
@@ -190,11 +204,11 @@ STEPS = (
     Step("naming the data disk", _name_disk),
     Step("erasing the data disk", _wipe_disk),
     Step("checking the data disks", check_disks),
-    Step("setting the host name", _name),
+    Step("setting the host name", set_name),
     Step("setting up the network", _network),
-    Step("setting keyboard, language and time servers", _settings),
-    Step("letting the administrator in", _administrator),
-    Step("making the SSH host key", _ssh_host_key),
+    Step("setting keyboard, language and time servers", set_personal),
+    Step("letting the administrator in", let_in),
+    Step("making the SSH host key", make_ssh_host_key),
     Step("writing the configuration of corosync and DRBD", _files),
     Step("preparing the data disks", _disks),
     Step("preparing the database's first start", _database),
@@ -203,6 +217,6 @@ STEPS = (
 )
 # What can be done again on a machine that is set up: the rest belongs to the cluster.
 SETTINGS = (
-    Step("setting keyboard, language and time servers", _settings),
-    Step("letting the administrator in", _administrator),
+    Step("setting keyboard, language and time servers", set_personal),
+    Step("letting the administrator in", let_in),
 )

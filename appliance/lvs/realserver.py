@@ -122,7 +122,8 @@ def _devices(server: RealServer) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 
 def _tunnels(server: RealServer, own: str) -> Iterator[Step]:
     for device, kind, _versions in _devices(server):
-        mode = ("mode", "any") if kind == "ip6tnl" else ()
+        # A director may well send from the service address, which is this machine's as well.
+        mode = ("mode", "any", "allow-localremote") if kind == "ip6tnl" else ()
         # Packets come from whichever director is active, so the far end stays open.
         yield Step(
             f"tunnel {device} ({kind})",
