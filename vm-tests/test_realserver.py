@@ -21,6 +21,7 @@ LAB = "vm-tests-realserver"
 # Machines without KVM, on a busy host.
 SLOW_S = 180.0
 SERVICE, SERVICE6 = "10.9.1.100", "[fd00:9::100]"
+BOTH = {4: (SERVICE, ("10.9.1.21", "10.9.1.22")), 6: (SERVICE6, ("[fd00:9::21]", "[fd00:9::22]"))}
 # Beside the client, the director and two servers in one network there is one behind the director, in another.
 SETUP = """\
 set -e
@@ -79,13 +80,17 @@ DIRECT = f"""\
 forwarding = "dr"
 addresses = ["{SERVICE}", "{SERVICE6.strip("[]")}"]
 """
-TUNNEL = f"""\
+# By the version of what is outside and inside.
+TUNNELS = {
+    version: f"""\
 [realserver.web]
 forwarding = "tun"
 tunnel = "KIND"
-network = "10.9.1.0/24"
-addresses = ["{SERVICE}"]
+network = "{network}"
+addresses = ["{address}"]
 """
+    for version, network, address in ((4, "10.9.1.0/24", SERVICE), (6, "fd00:9::/64", SERVICE6.strip("[]")))
+}
 BEHIND = """\
 [realserver.web]
 forwarding = "nat"
@@ -155,8 +160,8 @@ def test_only_the_director_answers_for_a_service_address_and_every_server_serves
     for host in ("rs1", "rs2"):
         assert hosts.drive(host, DIRECT, "start") == "done"
     assert hosts.who_answers_arp() == {hosts.director_s_card()}
-    for address in (SERVICE, SERVICE6):
-        hosts.serve(address, ("10.9.1.21", "10.9.1.22") if address == SERVICE else ("[fd00:9::21]", "[fd00:9::22]"))
+    for address, servers in BOTH.values():
+        hosts.serve(address, servers)
         assert hosts.fetch(address, 6) == {"rs1": 3, "rs2": 3}
     for host in ("rs1", "rs2"):
         assert hosts.drive(host, DIRECT, "stop") == "done"
@@ -165,15 +170,17 @@ def test_only_the_director_answers_for_a_service_address_and_every_server_serves
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("kind", ["ipip", "gre", "gue"])
-def test_packets_come_through_a_tunnel_of_each_kind(hosts: Hosts, kind: str) -> None:
-    text = TUNNEL.replace("KIND", kind)
+def test_packets_come_through_a_tunnel_of_each_kind(hosts: Hosts, kind: str, version: int) -> None:
+    text = TUNNELS[version].replace("KIND", kind)
+    address, servers = BOTH[version]
     more = ("--tun-type", kind, *(("--tun-port", "6080") if kind == "gue" else ()))
-    hosts.serve(SERVICE, ("10.9.1.21", "10.9.1.22"), "-i", *more)
+    hosts.serve(address, servers, "-i", *more)
     for host in ("rs1", "rs2"):
         assert hosts.drive(host, text, "start") == "done"
         assert hosts.drive(host, text, "state") == "started"
-    assert hosts.fetch(SERVICE, 6) == {"rs1": 3, "rs2": 3}
+    assert hosts.fetch(address, 6) == {"rs1": 3, "rs2": 3}
     assert hosts.who_answers_arp() == {hosts.director_s_card()}
     for host in ("rs1", "rs2"):
         assert hosts.drive(host, text, "stop") == "done"

@@ -12,12 +12,21 @@ from appliance.cli.parsers import Subparsers, add_json, command, print_json
 if TYPE_CHECKING:
     from appliance.config.realserver import RealServer
 
+CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
+REALSERVER_TOML = Path("/etc/pairkeep/realserver.toml")
+
 
 def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "realserver", "make a machine a real server behind LVS directors")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     script = command(
         actions, "script", "print a shell script that does and undoes it on machines that are not ours"
+    )
+    script.add_argument(
+        "--for",
+        metavar="ADDRESS",
+        dest="address",
+        help="the machine to which virtual services of a cluster.toml send by this address, which is then FILE",
     )
     script.set_defaults(run=run_script)
     status = command(actions, "status", "say what of it holds on this machine")
@@ -29,15 +38,23 @@ def add(subparsers: Subparsers) -> None:
             metavar="FILE",
             type=Path,
             nargs="?",
-            help="a realserver.toml (/etc/pairkeep/realserver.toml)",
+            help=f"a realserver.toml ({REALSERVER_TOML})",
         )
 
 
 def run_script(args: argparse.Namespace) -> int:
     from appliance.lvs.script import script
 
-    print(script(_servers(args)), end="")
+    print(script(_servers(args) if args.address is None else _behind(args)), end="")
     return 0
+
+
+def _behind(args: argparse.Namespace) -> tuple[RealServer, ...]:
+    """By what the cluster's own file says of the machine with that address."""
+    from appliance.config.load import load
+    from appliance.lvs.behind import realservers
+
+    return realservers(load(args.file or CLUSTER_TOML), args.address)
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -54,6 +71,6 @@ def run_status(args: argparse.Namespace) -> int:
 
 
 def _servers(args: argparse.Namespace) -> tuple[RealServer, ...]:
-    from appliance.config.realserver_file import FILE, load
+    from appliance.config.realserver_file import load
 
-    return load(args.file or FILE)
+    return load(args.file or REALSERVER_TOML)

@@ -123,8 +123,9 @@ def problems(raw: Raw) -> Iterator[Problem]:
             owners.setdefault(own, name)
         yield from _gateway(path, entry)
         if how != "dr" and "network" in entry:
-            # Two tunnels of one kind from the same address are one to the kernel, and so are two ways back.
-            kind = (how, entry["network"], entry.get("tunnel", RealServer.tunnel) if how == "tun" else "")
+            # Two tunnels of one kind from the same address are one to the kernel, and so are two ways back. What
+            # comes by GUE is IPIP inside.
+            kind = (how, entry["network"], how == "tun" and entry.get("tunnel") == "gre")
             if kind in networks:
                 yield (
                     (*path, "network"),
