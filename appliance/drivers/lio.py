@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Makes and removes the parts of iSCSI targets in the kernel (LIO): backstores, portal groups, LUNs, ACLs, portals.
 
-They are made by rtslib, and removed by hand: before it removes one, rtslib searches every LUN of every target for
-others that hang on it, which grows with the square of their number. So does its way to map a LUN to an initiator.
+Backstores, groups and portals are made by rtslib. Of LUNs and ACLs there may be thousands: those are made by hand,
+and all is removed by hand, for rtslib searches all others before it maps or removes one.
 """
 
 from __future__ import annotations
@@ -165,15 +165,19 @@ def add_portal(group: Any, portal: Portal) -> None:
         library().NetworkPortal(group, portal.host, portal.port)
 
 
-def add_acl(group: Any, acl: Acl, password: str | None, target_password: str | None) -> None:
+# Files of an ACL; "NULL" takes back what was said (iscsi_target_configfs.c).
+_PROOF = ("userid", "password", "userid_mutual", "password_mutual")
+
+
+def add_acl(group: Path, acl: Acl, password: str | None, target_password: str | None) -> None:
     """Let an initiator in; one that is let in already takes up another password at its next login."""
     with told_as(f"initiator {acl.initiator}"):
-        made = library().NodeACL(group, acl.initiator)
-        made.set_attribute("authentication", int(acl.user is not None))
-        made.chap_userid = acl.user or ""
-        made.chap_password = password or ""
-        made.chap_mutual_userid = acl.target_user or ""
-        made.chap_mutual_password = target_password or ""
+        path = group / "acls" / acl.initiator
+        path.mkdir(exist_ok=True)
+        (path / "attrib/authentication").write_text(str(int(acl.user is not None)))
+        said = (acl.user, password, acl.target_user, target_password)
+        for name, value in zip(_PROOF, said, strict=True):
+            (path / "auth" / name).write_text(value or "NULL")
 
 
 def map_lun(group: Path, initiator: str, lun: Lun) -> None:

@@ -55,7 +55,7 @@ class TargetDriver:
             for lun in self._target.luns:
                 lio.add_lun(group, lun, backstores[lun.name])
             for acl in self._target.acls:
-                self._admit(group, acl, passwords)
+                self._admit(acl, passwords)
             for portal in self._target.portals:
                 lio.add_portal(group, portal)
             lio.enable(group)
@@ -120,16 +120,14 @@ class TargetDriver:
                 backstores = tree.backstores()
             lio.add_lun(group, lun, backstores[lun.name])
         for acl in self._target.acls:
-            self._admit(group, acl, passwords)
+            self._admit(acl, passwords)
         for portal in self._target.portals:
             if str(portal) not in found.portals:
                 lio.add_portal(group, portal)
 
-    def _admit(self, group: object, acl: Acl, passwords: Mapping[str, str]) -> None:
-        lio.add_acl(
-            group, acl, *(passwords.get(file or "") for file in (acl.password_file, acl.target_password_file))
-        )
+    def _admit(self, acl: Acl, passwords: Mapping[str, str]) -> None:
         path = tree.folder(self._target.iqn)
+        lio.add_acl(path, acl, *(passwords.get(f or "") for f in (acl.password_file, acl.target_password_file)))
         have = {n for n, each in tree.numbered(path / "acls" / acl.initiator) if tree.links(each)}
         for lun in self._target.luns:
             if lun.name in acl.luns and lun.number not in have:
@@ -191,7 +189,10 @@ class TargetDriver:
 def _make_file(lun: Lun, path: Path, made: Path) -> None:
     """As large as is wanted; one that was made before and is gone is not made again, for it held data."""
     size = (lun.size_mib or 0) << 20
-    if made.exists() and made.read_text() == str(path) and not path.exists():
+    was_made = made.exists() and made.read_text() == str(path)
+    if was_made and path.exists() and path.stat().st_size == size:
+        return
+    if was_made and not path.exists():
         raise DriverError(
             f"lun.{lun.name}: {path} is gone, and an empty disk must not take its place",
             hint=f"bring it back, or remove {made} to have an empty one",
@@ -214,5 +215,5 @@ def _make_file(lun: Lun, path: Path, made: Path) -> None:
             os.close(handle)
     except OSError as error:
         raise DriverError(f"lun.{lun.name}: {path}: {error.strerror}") from error
-    if not made.exists() or made.read_text() != str(path):
+    if not was_made:
         replace_file(made, str(path).encode(), 0o600)
