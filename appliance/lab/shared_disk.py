@@ -107,7 +107,7 @@ def waiting_for(lab: Lab) -> str | None:
 
 
 def set_up(store: Machine) -> None:
-    """An address, no packet filter, and the target; not enabled, for that takes two slow reloads of systemd."""
+    """An address, no packet filter, and the target, not enabled: that takes two slow reloads of systemd."""
     for path, text in (
         ("/etc/systemd/network/10-lab.network", NETWORK),
         ("/etc/nftables.conf", "flush ruleset\n"),
