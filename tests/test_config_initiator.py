@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.cli import initiator as command
+from appliance.cli.main import main
 from appliance.config.initiator import Initiator, InitiatorRole, Portal, initiator_name, portal
 from appliance.config.load import load, parse
 from appliance.config.model import Filesystem
@@ -83,3 +86,23 @@ def test_a_change_of_a_target_stops_the_group_that_is_logged_in_there() -> None:
     assert found.lines == ("initiator.shopdata.timeout_s: 120 -> 90",)
     assert (found.stops, found.refused) == (("shop",), ())
     assert difference(CLUSTER, CLUSTER).stops == ()
+
+
+def test_the_list_tells_what_there_is_but_no_account(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "CLUSTER_TOML", FILE)
+    assert main(["initiator", "list"]) == 0
+    told = capsys.readouterr().out
+    assert told.splitlines()[:2] == [
+        "shopdata: lun 1 of iqn.2026-01.org.example:store.shop at 10.9.1.50:3260",
+        "  group shop; not logged in on this node",
+    ]
+    assert main(["initiator", "list", "--json"]) == 0
+    listed = capsys.readouterr().out
+    assert [(each["name"], each["session"], each["device"]) for each in json.loads(listed)] == [
+        ("shopdata", "", None),
+        ("archive", "", None),
+    ]
+    assert "password" not in told + listed
+    assert "user" not in listed
