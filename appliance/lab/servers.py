@@ -47,6 +47,7 @@ def build(number: int, cards: tuple[str, str], addresses: list[str]) -> None:
         inside(name, "ip", "link", "set", device, "up")
     for address in addresses:
         inside(name, "ip", "address", "add", f"{address}/32", "dev", "lo")
+    inside(name, "ip", "route", "add", "10.9.2.0/24", "dev", "m2", "table", "2")
     inside(name, "ip", "route", "add", "default", "via", GATEWAY, "table", "2")
     inside(name, "ip", "rule", "add", "from", f"10.9.2.{number}", "table", "2")
 
