@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from appliance.config.load import load
+from appliance.config.realserver import RealServer, RealServerRole
 from appliance.render import closed_rules, render_all, write
 
 FOLDER = Path(__file__).parent
@@ -54,6 +56,25 @@ def test_ports_over_ipv6() -> None:
     assert "ip6 daddr fd00:9::100 tcp dport 3306 accept" in text
     # Of a service that Pairkeep does not know, nothing is opened.
     assert "192.0.2.1" not in text
+
+
+def test_a_real_server_lets_tunnels_in_and_clients_to_what_its_group_serves() -> None:
+    servers = (
+        RealServer("web", "tun", ("10.9.1.200",), "10.9.1.0/24", None, "gue", 6081),
+        RealServer("far", "tun", ("10.9.1.201",), "10.9.1.0/24", None, "gre"),
+        RealServer("near", "dr", ("10.9.1.202",)),
+    )
+    (group,) = SHOP.groups
+    roles = tuple(RealServerRole(server.name) for server in servers)
+    cluster = replace(SHOP, realservers=servers, groups=(replace(group, resources=(*group.resources, *roles)),))
+    text = render_all(cluster, "alpha")[Path("/etc/nftables.conf")]
+    lines = [line.strip() for line in text.splitlines()]
+    assert "udp dport 6081 accept" in lines
+    assert "meta l4proto gre accept" in lines
+    assert "meta l4proto { ipencap, ipv6 } accept" not in lines
+    assert "ip daddr 10.9.1.200 tcp dport 3306 accept" in lines
+    assert "ip daddr 10.9.1.202 tcp dport 3306 accept" in lines
+    assert "6081" not in render_all(cluster, "witness")[Path("/etc/nftables.conf")]
 
 
 def test_replication_over_ipv6() -> None:

@@ -13,7 +13,7 @@ from appliance.config.model import Cluster, IPAddress, Node, Service
 from appliance.config.virtual import Virtual, Vrrp
 from appliance.files import replace_file
 from appliance.render import lvs
-from appliance.render.ports import corosync_port, service_ports
+from appliance.render.ports import corosync_port, service_ports, tunnels
 
 if TYPE_CHECKING:
     import jinja2
@@ -89,6 +89,7 @@ def _rules(cluster: Cluster, node: Node) -> str:
         sync_link=sync_link,
         sync_port=lvs.SYNC_PORT,
         services=() if node.votes_only else tuple(service_ports(cluster)),
+        tunnels=() if node.votes_only else tunnels(cluster),
     )
 
 
