@@ -57,11 +57,10 @@ def _status() -> dict[str, Any]:
     health: dict[tuple[ServiceKey, str], Checked] = {}
     for instance in checkers.instances(cluster):
         health |= parse_dump(checkers.dump(instance))
-    loaded = ipvs.loaded()
     found = report(
         cluster.virtuals,
-        ipvs.table() if loaded else {},
-        ipvs.counts() if loaded else {},
+        ipvs.table(ipvs.saved()),
+        ipvs.counts() if ipvs.loaded() else {},
         health,
         _reasons(cluster.virtuals) if any(not checked.up for checked in health.values()) else {},
         dump["view"]["record"].get("drained", ()),

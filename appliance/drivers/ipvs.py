@@ -42,9 +42,14 @@ def loaded() -> bool:
     return PROC.exists()
 
 
-def table() -> Table:
-    """What the kernel has. Raises RunError, TableError."""
-    return parse_saved(_lines("-S", "-n"), _lines("-L", "-n", "--thresholds"))
+def saved() -> list[str]:
+    """What the kernel has, but for limits, as text that is the same as long as nothing changes. Raises RunError."""
+    return _lines("-S", "-n") if loaded() else []
+
+
+def table(lines: list[str]) -> Table:
+    """``lines``: what `saved` returned just now. Raises RunError, TableError."""
+    return parse_saved(lines, _lines("-L", "-n", "--thresholds")) if lines else {}
 
 
 def counts() -> AllCounts:

@@ -15,7 +15,7 @@ from appliance.errors import PairkeepError
 from appliance.lvs.checkers import Checked, parse_dump
 from appliance.lvs.drain import with_drained
 from appliance.lvs.drift import Difference, confirmed, differences
-from appliance.lvs.table import ServiceKey, Table
+from appliance.lvs.table import ServiceKey
 from appliance.lvs.words import Words
 from appliance.render import render_all, write
 from appliance.render.lvs import KEEPALIVED, is_director
@@ -28,7 +28,8 @@ log = logging.getLogger("pairkeep")
 LOOK_S = 10
 # What keepalived was about to do when it was looked at is done after this.
 LOOK_AGAIN_S = 2
-# A table that has not changed is compared all the same once in so many looks.
+# A table that has not changed is compared all the same once in so many looks: keepalived may mean another one by
+# now, and limits are not seen before.
 WHOLE_LOOKS = 6
 
 
@@ -43,7 +44,7 @@ class Director:
         self._lanes = lanes
         self._notifier = notifier
         self._words = Words(self._virtuals)
-        self._good: Table | None = None
+        self._good: list[str] | None = None
         self._seen: list[Difference] = []
         self._looks = 0
         self._complaint = ""
@@ -109,16 +110,17 @@ class Director:
             return lambda: None
 
     def _compared(self) -> Callable[[], None]:
-        found = ipvs.table() if ipvs.loaded() else {}
+        saved = ipvs.saved()
         self._looks += 1
-        if found == self._good and self._looks % WHOLE_LOOKS:
+        if saved == self._good and self._looks % WHOLE_LOOKS:
             return lambda: None
+        found = ipvs.table(saved)
         health: dict[tuple[ServiceKey, str], Checked] = {}
         for instance in self._instances:
             health |= parse_dump(checkers.dump(instance))
         now = differences(self._virtuals, found, health)
         sure = confirmed(now, self._seen)
-        self._seen, self._good, self._complaint = now, (None if now else found), ""
+        self._seen, self._good, self._complaint = now, (None if now else saved), ""
         ipvs.carry_out(difference.repair for difference in sure if difference.repair)
         repaired = [difference for difference in sure if difference.repair]
         again = len(sure) < len(now)
