@@ -21,7 +21,7 @@ def corosync_port(link: int) -> int:
 
 
 def service_ports(cluster: Cluster) -> Iterator[tuple[IPAddress, int]]:
-    """Each service address with each port of its group's services, also where directors send to; portals of targets."""
+    """Each service address with each port of its group, also where directors send to; portals of targets."""
     for group in cluster.groups:
         for name in group.targets:
             yield from ((portal.address, portal.port) for portal in cluster.target_named(name).portals)
