@@ -44,7 +44,7 @@ def test_every_key_arrives() -> None:
     assert (CLUSTER.group("shop").initiators, CLUSTER.group("shop").drbd) == (("shopdata",), ())
 
 
-def test_a_filesystem_on_it_shows_when_its_writes_are_refused() -> None:
+def test_a_filesystem_on_it_ends_when_its_writes_are_refused() -> None:
     filesystem = CLUSTER.group("shop").resources[1]
     assert isinstance(filesystem, Filesystem)
     assert CLUSTER.device_of(filesystem) == "/run/pairkeep/initiator/shopdata"

@@ -117,7 +117,7 @@ class Filesystem:
 
     @property
     def mount_options(self) -> str:
-        """A shared disk refuses the writes of who has lost it, and that has to show: ext4 goes on by default."""
+        """A shared disk refuses the writes of who has lost it; then nothing more shall be tried, as ext4 would."""
         shared = self.device.startswith("initiator:") and "errors=" not in self.options
         return f"{self.options},errors=remount-ro" if shared else self.options
 
