@@ -62,7 +62,11 @@ def _fences(cluster: Cluster, me: str) -> Iterator[str]:
 
 
 def _checks(virtual: Virtual) -> Iterator[str]:
-    for file in sorted({r.check.password_file for r in virtual.reals if r.check.password_file is not None}):
+    """What its checks read and run. keepalived -t looks at scripts of VRRP, and not at those of checks."""
+    checks = [real.check for real in virtual.reals]
+    passwords = {check.password_file for check in checks if check.password_file is not None}
+    programs = {check.command.split()[0] for check in checks if check.command is not None}
+    for file in sorted(passwords | programs):
         if not Path(file).exists():
             yield f"virtual.{virtual.name}: {file} does not exist"
 
