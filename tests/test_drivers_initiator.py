@@ -120,6 +120,24 @@ def test_sessions_are_those_of_the_target(tmp_path: Path) -> None:
     ]
 
 
+def test_a_session_without_a_connection_is_there_all_the_same(tmp_path: Path) -> None:
+    """While the target is away the kernel has no port to tell, and reading it is an error."""
+    sysfs(tmp_path, 3, TARGET, "FAILED")
+    port = tmp_path / "class/iscsi_connection/connection3:0/local_port"
+    port.unlink()
+    port.mkdir()
+    assert [(s.state, s.port) for s in sessions(TARGET, tmp_path)] == [("FAILED", "")]
+
+
+def test_a_session_that_cannot_be_read_does_not_pass_for_none(tmp_path: Path) -> None:
+    sysfs(tmp_path, 3, TARGET, "LOGGED_IN")
+    state = tmp_path / "class/iscsi_session/session3/state"
+    state.unlink()
+    state.mkdir()
+    with pytest.raises(DriverError, match="session3 cannot be read"):
+        sessions(TARGET, tmp_path)
+
+
 @pytest.mark.parametrize(
     ("session", "disk", "held", "registered", "expected"),
     [

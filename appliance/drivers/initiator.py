@@ -51,17 +51,29 @@ class Session:
 
 
 def sessions(target: str, sys: Path = SYS) -> list[Session]:
-    """Those with ``target`` (kernel Documentation/ABI: sysfs-class-iscsi_session)."""
+    """Those with ``target`` (kernel Documentation/ABI: sysfs-class-iscsi_session).
+
+    Raises DriverError for one that cannot be read: it must not pass for none.
+    """
     found = []
     for path in sorted((sys / "class/iscsi_session").glob("session*")):
-        # One that ends just now has no files any more.
-        with contextlib.suppress(OSError):
+        try:
             if (path / "targetname").read_text().strip() == target:
                 number = int(path.name.removeprefix("session"))
-                ends = (sys / "class/iscsi_connection").glob(f"connection{number}:*/local_port")
-                port = " ".join(end.read_text().strip() for end in ends)
-                found.append(Session(number, (path / "state").read_text().strip(), path, port))
+                found.append(Session(number, (path / "state").read_text().strip(), path, _port(number, sys)))
+        except FileNotFoundError:
+            continue  # it ends just now
+        except OSError as error:
+            raise DriverError(f"{path.name} cannot be read: {error.strerror}") from error
     return found
+
+
+def _port(session: int, sys: Path) -> str:
+    """This end of a session's connection; "" while there is none, which reading it says by an error."""
+    with contextlib.suppress(OSError):
+        for end in (sys / "class/iscsi_connection").glob(f"connection{session}:*/local_port"):
+            return end.read_text().strip()
+    return ""
 
 
 def record(config: Initiator, password: str | None, target_password: str | None) -> str:
