@@ -18,10 +18,10 @@ EXPOSURE = {
     "pairkeep-grow.service": 45,
     "pairkeep-join.service": 21,
     "pairkeep-realserver.service": 24,
-    "pairkeep-sync.service": 24,
-    "pairkeep-virtual@.service": 36,
     "mariadb-prepare.service": 20,
     "pairkeep-keyboard.service": 20,
+    "pairkeep-sync.service": 43,
+    "pairkeep-virtual@.service": 51,
 }
 # The set-up writes all over the machine, as an installer does, and ends.
 SET_UP = re.compile(r"pairkeep-(firstboot|setup)[@\w-]*\.service")

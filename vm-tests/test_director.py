@@ -22,7 +22,7 @@ ADVERT_S = 1.0
 # What a machine without KVM, on a busy host, may take longer than the protocol says.
 SLACK_S = 2.0
 # A check's interval and time-out (director.virtual), and what keepalived and the client add.
-NOTICED_S = 1.0 + 2.0 + SLACK_S
+NOTICED_S = 1.0 + 4.0 + SLACK_S
 APPLY = ["pairkeep", "apply", "--yes", "--why", "a scenario"]
 
 

@@ -71,7 +71,7 @@ def virtual(
     """A `[virtual.NAME]` with these real servers, reached through the network that ``forward`` needs."""
     network = 2 if forward == "nat" else 1
     reals = "".join(f'[[virtual.{name}.real]]\naddress = "10.9.{network}.{number}"\n{real}\n' for number in numbers)
-    check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 2, retries = 0 }}'
+    check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 4, retries = 0 }}'
     return (
         f'\n[virtual.{name}]\naddress = "{address}"\nport = {port}\nforward = "{forward}"\nscheduler = "rr"\n'
         f"{check}\n{more}\n{reals}"
