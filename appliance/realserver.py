@@ -13,13 +13,17 @@ import select
 import signal
 import socket
 import sys
+from pathlib import Path
 
+from appliance.config.load import read
 from appliance.config.realserver import RealServer
-from appliance.config.realserver_file import FILE, load
+from appliance.config.realserver_file import FILE, load, parse
 from appliance.drivers.realserver import RealServerDriver
 from appliance.errors import PairkeepError
+from appliance.files import replace_file
 
 log = logging.getLogger("pairkeep-realserver")
+IN_FORCE = Path("/run/pairkeep/realserver.toml")
 # linux/rtnetlink.h: links, addresses and routes of both versions, and rules.
 CHANGES = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400
 # Settings below /proc/sys tell nobody when they change.
@@ -33,7 +37,8 @@ def main() -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        watch = Watch(load(FILE))
+        watch = Watch()
+        watch.read(FILE)
     except PairkeepError as error:
         log.error("%s", error)
         return error.exit_code
@@ -57,7 +62,11 @@ def main() -> int:
             return 0 if watch.take_back() else 1
         if told:
             told.clear()
-            watch.read_again()
+            try:
+                watch.read(FILE)
+            except PairkeepError as error:
+                # One with mistakes changes nothing.
+                log.error("not taken up: %s", error)
         watch.put_right("put right")
 
 
@@ -70,11 +79,22 @@ def _empty(*sockets: socket.socket) -> None:
 
 
 class Watch:
-    """``servers``: what the file said when it was last good."""
+    """``in_force``: a copy of the file as it was last read, for one that comes after a crash."""
 
-    def __init__(self, servers: tuple[RealServer, ...]) -> None:
-        self._servers = servers
+    def __init__(self, in_force: Path = IN_FORCE) -> None:
+        self._in_force = in_force
+        self._servers = load(in_force) if in_force.exists() else ()
         self._complaints: dict[str, str] = {}
+
+    def read(self, file: Path) -> None:
+        """Go by ``file`` as it is now: what it says no more is taken back. Raises ConfigError, InputError."""
+        text = read(file)
+        wanted = parse(text, str(file))
+        for server in self._servers:
+            if server not in wanted:
+                _taken_back(server)
+        self._servers = wanted
+        replace_file(self._in_force, text.encode())
 
     def put_right(self, what: str) -> None:
         for server in self._servers:
@@ -93,19 +113,9 @@ class Watch:
     def take_back(self) -> bool:
         """Whether all of it could be."""
         taken = [_taken_back(server) for server in reversed(self._servers)]
+        if all(taken):
+            self._in_force.unlink(missing_ok=True)
         return all(taken)
-
-    def read_again(self) -> None:
-        """By the file as it is now; one with mistakes changes nothing."""
-        try:
-            wanted = load(FILE)
-        except PairkeepError as error:
-            log.error("not taken up: %s", error)
-            return
-        for server in self._servers:
-            if server not in wanted:
-                _taken_back(server)
-        self._servers = wanted
 
 
 def _taken_back(server: RealServer) -> bool:

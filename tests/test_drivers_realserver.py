@@ -149,6 +149,33 @@ def test_without_a_card_in_its_network_nothing_is_begun_and_stopping_works(shell
     assert json.loads(found[1]) is None
 
 
+WATCH = """
+import sys
+from pathlib import Path
+from appliance import realserver
+watch = realserver.Watch(Path(sys.argv[2]))
+watch.read(Path(sys.argv[1]))
+watch.put_right("taken up")
+if sys.argv[3:]:
+    watch.take_back()
+"""
+
+
+def test_a_file_that_changed_while_nobody_watched_leaves_nothing_behind(shell: Any, tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(DR)
+    (tmp_path / "other.toml").write_text(OTHER)
+    (tmp_path / "watch.py").write_text(WATCH)
+    watch = f"{sys.executable} {tmp_path}/watch.py {tmp_path}"
+    look = "ip -o -4 address show dev lo | grep -o '192.0.2.10[01]' || true\n"
+    found = shell(
+        f"{CARD}mkdir -p /run/pairkeep\n{watch}/one.toml {tmp_path}/kept.toml\n{look}echo now\n"
+        f"{watch}/other.toml {tmp_path}/kept.toml\n{look}echo end\n"
+        f"{watch}/other.toml {tmp_path}/kept.toml stop\n{look}"
+    )
+    assert found == ["192.0.2.100", "now", "192.0.2.101", "end"]
+    assert not (tmp_path / "kept.toml").exists()
+
+
 def test_the_script_does_and_undoes_the_same(shell: Any, tmp_path: Path) -> None:
     file = tmp_path / "realserver.sh"
     file.write_text(script(parse(DR + OTHER + NAT)))

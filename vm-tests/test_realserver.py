@@ -221,6 +221,7 @@ def test_the_image_serves_and_keeps_its_addresses_as_its_file_says(progress: Pro
         card = interface(1)
         web.exec(["ip", "address", "add", "10.9.1.21/24", "dev", card])
         web.exec(["ip", "link", "set", card, "up"])
+        web.exec(["mkdir", "--parents", "/etc/pairkeep"])
         web.exec(["tee", "/etc/pairkeep/realserver.toml"], stdin=DIRECT + OTHER_WAY)
         web.exec(["systemctl", "start", "pairkeep-realserver.service"], timeout_s=SLOW_S)
         shown = ["pairkeep", "realserver", "status"]
