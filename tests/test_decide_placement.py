@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from appliance.config.target import TargetRole
 from appliance.decide import decide, decide_without_quorum
 from appliance.decide.steps import Connect, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
 from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, State
@@ -216,6 +217,15 @@ def states(text: str) -> tuple[State, ...]:
 def test_resources_start_in_order_and_stand_on_what_is_below(here: str, step: Step | None) -> None:
     seen = view(report("alpha", states(here)), report("beta"), report("witness"))
     assert steps(seen) == ({} if step is None else {"alpha": (step,)})
+
+
+def test_an_address_of_a_target_goes_before_the_target_is_started_again() -> None:
+    (shop,) = CLUSTER.groups
+    resources = (*shop.resources[:2], TargetRole("store"), shop.resources[3])
+    cluster = replace(CLUSTER, groups=(replace(shop, resources=resources),))
+    for here, step in (("++!+", Stop("shop", 3)), ("++-+", Stop("shop", 3)), ("++--", Start("shop", 2))):
+        seen = view(report("alpha", states(here)), report("beta"), report("witness"), cluster=cluster)
+        assert steps(seen) == {"alpha": (step,)}
 
 
 @pytest.mark.parametrize(("here", "index"), [("++++", 3), ("+++-", 2), ("+-!-", 2), ("+---", 0)])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from appliance.config.model import Address, Group
+from appliance.config.target import TargetRole
 from appliance.decide.company import may_start, may_stop
 from appliance.decide.placement import Placement
 from appliance.decide.view import ClusterView, DrbdReport, GroupReport
@@ -118,17 +119,14 @@ def stop_step(group: Group, share: GroupReport) -> Stop:
 
 
 def _forward(view: ClusterView, group: Group, here: str, share: GroupReport) -> Step | None:
-    """The next step towards a running group: the first resource that is not up, once nothing stands on it.
-
-    Addresses stand on nothing: they stay while a service behind them is restarted.
-    """
+    """The next step towards a running group: the first resource that is not up, once nothing stands on it."""
     for index, state in enumerate(share.states):
         if state == "started":
             continue
         above = [
             i
             for i in range(index + 1, len(share.states))
-            if share.states[i] != "stopped" and not isinstance(group.resources[i], Address)
+            if share.states[i] != "stopped" and not _stays(group, index, i)
         ]
         if above:
             return Stop(group.name, above[-1])
@@ -143,6 +141,15 @@ def _forward(view: ClusterView, group: Group, here: str, share: GroupReport) -> 
             peer_down=all(view.surely_down(n) for n in others),
         )
     return None
+
+
+def _stays(group: Group, down: int, index: int) -> bool:
+    """Addresses stand on nothing: they stay while a service before them is restarted, for clients ask again.
+
+    But initiators take a target that answers without its LUNs, or refuses a login, at its word.
+    """
+    behind = group.resources[down:index]
+    return isinstance(group.resources[index], Address) and not any(isinstance(r, TargetRole) for r in behind)
 
 
 def _unused_elsewhere(view: ClusterView, name: str, node: str) -> bool:
