@@ -199,6 +199,8 @@ def _file(folder: Path, data: bytes, mode: int = 0o600) -> Path:
 def test_a_password_may_end_in_a_line(tmp_path: Path) -> None:
     assert chap.read(_file(tmp_path, b"twelve-chars\n")) == "twelve-chars"
     assert chap.read(_file(tmp_path, b"sixteen-charactr")) == "sixteen-charactr"
+    # A target of somebody else's may want any other.
+    assert chap.read(_file(tmp_path, b"short"), 1, 255) == "short"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from appliance.config.initiator import Initiator, Portal
 from appliance.drivers import initiator
 from appliance.drivers.base import DriverError
 from appliance.drivers.filesystem import Mount
-from appliance.drivers.initiator import InitiatorDriver, Session, is_wanted, record, secret, sessions
+from appliance.drivers.initiator import InitiatorDriver, Session, is_wanted, record, sessions
 from appliance.drivers.reservation import Reservation
 
 TARGET = "iqn.2026-01.org.example:store.shop"
@@ -47,34 +47,6 @@ def test_chap_is_told_as_the_target_asks_for_it() -> None:
     assert "_in" not in once.replace("noop_out_interval", "").replace("initial_login", "")
     mutual = record(replace(CONFIG, **CHAP, **MUTUAL), "secret", "theirs")
     assert "node.session.auth.username_in = store\nnode.session.auth.password_in = theirs\n" in mutual
-
-
-@pytest.mark.parametrize(
-    ("text", "mode", "wrong"),
-    [
-        ("secret\n", 0o644, "its mode is 644, expected 600"),
-        ("", 0o600, "expected one line"),
-        ("two\nlines\n", 0o600, "expected one line"),
-        (" padded", 0o600, "expected one line"),
-        ("x" * 256, 0o600, "expected one line"),
-        (None, 0o600, "No such file"),
-    ],
-)
-def test_a_password_file_that_will_not_do(tmp_path: Path, text: str | None, mode: int, wrong: str) -> None:
-    file = tmp_path / "password"
-    if text is not None:
-        file.write_text(text)
-        file.chmod(mode)
-    with pytest.raises(DriverError, match=wrong) as refusal:
-        secret(str(file))
-    assert not text or text not in refusal.value.message
-
-
-def test_a_password_is_the_line_of_its_file(tmp_path: Path) -> None:
-    file = tmp_path / "password"
-    file.write_text("correct horse\n")
-    file.chmod(0o600)
-    assert secret(str(file)) == "correct horse"
 
 
 @pytest.mark.parametrize(

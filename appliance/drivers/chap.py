@@ -12,8 +12,11 @@ from appliance.drivers.base import DriverError
 SHORTEST, LONGEST = 12, 16
 
 
-def read(path: Path) -> str:
-    """The password in ``path``. Raises DriverError for a file that others may read, and for what will not do."""
+def read(path: Path, shortest: int = SHORTEST, longest: int = LONGEST) -> str:
+    """The password in ``path``, of ``shortest`` to ``longest`` characters.
+
+    Raises DriverError for a file that others may read, and for what will not do.
+    """
     try:
         mode = path.stat().st_mode
         data = path.read_bytes()
@@ -25,9 +28,9 @@ def read(path: Path) -> str:
             hint=f"chmod 0600 {path}",
         )
     password = data.decode("ascii", errors="replace").rstrip("\r\n")
-    if not SHORTEST <= len(password) <= LONGEST:
+    if not shortest <= len(password) <= longest:
         raise DriverError(
-            f"{path}: found a CHAP password of {len(password)} characters, expected {SHORTEST} to {LONGEST}"
+            f"{path}: found a CHAP password of {len(password)} characters, expected {shortest} to {longest}"
         )
     if not all("!" <= character <= "~" for character in password):
         raise DriverError(f"{path}: found a CHAP password with blanks or other than ASCII, expected neither")

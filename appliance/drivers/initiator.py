@@ -19,6 +19,7 @@ from typing import Any
 
 from appliance.config.initiator import Initiator
 from appliance.decide.view import State
+from appliance.drivers import chap
 from appliance.drivers.base import DriverError
 from appliance.drivers.filesystem import parse_mountinfo
 from appliance.drivers.reservation import Reservation
@@ -32,6 +33,8 @@ NODES = Path("/var/lib/iscsi/nodes")
 LOGIN_S = 40
 DISK_S = 20.0
 LOGOUT_S = 60
+# What iscsid reads of a line.
+LONGEST_PASSWORD = 255
 # iscsiadm(8): ISCSI_ERR_SESS_EXISTS and ISCSI_ERR_NO_OBJS_FOUND.
 HAS_SESSION, NO_SESSION = 15, 21
 # The state of a session while its target is away and waited for (drivers/scsi/scsi_transport_iscsi.c).
@@ -109,21 +112,6 @@ def record(config: Initiator, password: str | None, target_password: str | None)
             "node.session.auth.password_in": target_password,
         }
     return "".join(f"{key} = {value}\n" for key, value in told.items())
-
-
-def secret(path: str) -> str:
-    """A password from a file for root's eyes only. Raises DriverError; its text never has the password."""
-    try:
-        mode = Path(path).stat().st_mode
-        text = Path(path).read_text().removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DriverError(f"{path} cannot be read: {getattr(error, 'strerror', 'it is no text')}") from error
-    if mode & 0o077:
-        raise DriverError(f"{path} can be read by others: its mode is {mode & 0o777:o}, expected 600")
-    # iscsid reads a line up to 255 characters, without blanks around it.
-    if not (0 < len(text) < 256 and text.isprintable() and text == text.strip()):
-        raise DriverError(f"{path}: expected one line of 1 to 255 printable characters, without blanks around it")
-    return text
 
 
 def is_wanted(config: Initiator, lun: int, properties: Mapping[str, str]) -> bool:
@@ -222,9 +210,8 @@ class InitiatorDriver:
 
     def _login(self) -> None:
         config = self._config
-        passwords = (
-            None if file is None else secret(file) for file in (config.password_file, config.target_password_file)
-        )
+        files = (config.password_file, config.target_password_file)
+        passwords = (None if file is None else chap.read(Path(file), 1, LONGEST_PASSWORD) for file in files)
         told = record(config, *passwords)
         # Each file is a portal; one that the configuration does not name any more must not be logged in to.
         self._forget()
