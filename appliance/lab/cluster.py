@@ -19,7 +19,7 @@ from appliance.lab.machine import Machine
 from appliance.lab.spec import Topology
 
 # Saved clusters that stay besides the one in use: each takes one to two gigabytes.
-KEPT = 2
+KEPT = 4
 _FORM_S = 600.0
 _POLL_S = 1.0
 # Past this line a kernel has calibrated its timers; TCG guests that do so at one time disturb each other.
