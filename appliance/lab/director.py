@@ -25,9 +25,9 @@ SERVERS = "servers"
 WEB, MAIL = "10.9.1.100", "10.9.1.101"
 NUMBERS = (21, 22, 23, 24)
 ROLES = (
-    Role("alpha", "director", 320, 11),
-    Role("beta", "director", 320, 12),
-    Role(SERVERS, "director", 256, 13),
+    Role("alpha", "director", 448, 11),
+    Role("beta", "director", 448, 12),
+    Role(SERVERS, "director", 320, 13),
 )
 _UNIT = "pairkeep-lab-servers"
 # Machines that have just booted may take long over anything.
