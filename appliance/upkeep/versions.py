@@ -53,8 +53,9 @@ class Versions:
         if config is None:
             config = record.config
             if config.version:
+                self._place(config, me, record.drained)
                 try:
-                    self.put_in_force(config, me, record.drained)
+                    self.reload()
                 except RunError as error:
                     # All files are there. A rule of somebody's own that nft refuses is no reason to be no node.
                     log.error("%s", error)
@@ -66,6 +67,12 @@ class Versions:
 
         ``drained``: as the record has it.
         """
+        self._place(config, me, drained)
+        self.reload()
+        self._say_running(config)
+
+    def _place(self, config: Configuration, me: str, drained: Sequence[str]) -> None:
+        """All files, or none of those that programs read when keepalived refuses one."""
         before = self.text(self._running() or FIRST)
         self._keep(config)
         wanted = render_all(with_drained(parse(config.text), drained), me)
@@ -79,8 +86,6 @@ class Versions:
             # Somebody has begun to edit it here, and applied something else there.
             self._write(self.edited.with_name(f"{self.edited.name}.unapplied"), draft)
         self._write(self.edited, config.text)
-        self.reload()
-        self._say_running(config)
 
     def text(self, config: Configuration) -> str:
         """The cluster.toml of ``config``. What first boot wrote is kept before anyone has edited it."""
