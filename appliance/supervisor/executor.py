@@ -3,13 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide.steps import Connect, Fence, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
+from appliance.decide.steps import (
+    Connect,
+    Fence,
+    ForceUpToDate,
+    Outdate,
+    SkipFirstSync,
+    Start,
+    Step,
+    Stop,
+    Up,
+    lane,
+)
 from appliance.decide.view import State
 from appliance.drivers import fence
-from appliance.drivers.base import Driver
+from appliance.drivers.base import Driver, DriverError
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
 from appliance.drivers.registry import driver_for
@@ -34,6 +47,10 @@ class Executor:
 
     def do(self, step: Step) -> None:
         """Raises PairkeepError when the step could not be done."""
+        with _failing_as(lane(step)):
+            self._do(step)
+
+    def _do(self, step: Step) -> None:
         match step:
             case Start():
                 self._start(step)
@@ -54,9 +71,10 @@ class Executor:
 
     def adopt(self, group: str) -> None:
         """What runs takes up what a new configuration changes of it without a stop. Raises PairkeepError."""
-        for driver in self._drivers[group]:
-            if isinstance(driver, TargetDriver):
-                driver.adopt()
+        with _failing_as(group):
+            for driver in self._drivers[group]:
+                if isinstance(driver, TargetDriver):
+                    driver.adopt()
 
     def states(self, group: str) -> tuple[State, ...]:
         """What the resources of ``group`` look like on this node now."""
@@ -75,3 +93,12 @@ class Executor:
         if step.may_format and isinstance(driver, FilesystemDriver) and driver.is_blank():
             driver.make()
         driver.start()
+
+
+@contextmanager
+def _failing_as(what: str) -> Iterator[None]:
+    """A full disk, or a file that is not there, is a failure of the step, and none of the supervisor."""
+    try:
+        yield
+    except OSError as error:
+        raise DriverError(f"{what}: {error}") from error
