@@ -49,6 +49,8 @@ class Director:
         self._looks = 0
         self._complaint = ""
         self._drained: tuple[str, ...] | None = None
+        # Files are in place that keepalived has not read yet.
+        self._behind = False
 
     def start(self) -> None:
         if self._virtuals:
@@ -68,11 +70,21 @@ class Director:
 
     def _take_up(self, files: Mapping[Path, str]) -> Callable[[], None]:
         try:
-            if write(files, Path("/")):
+            if write(files, Path("/")) or self._behind:
+                self._behind = True
                 keepalived.take_up()
-        except PairkeepError as error:
-            log.warning("drained servers are not taken up: %s", error.message)
+                self._behind = False
+        except (PairkeepError, OSError) as error:
+            log.warning("drained servers are not taken up: %s", error)
+            return lambda: self._drain_again()
         return lambda: None
+
+    def _drain_again(self) -> None:
+        def forget() -> bool:
+            self._drained = None
+            return False
+
+        GLib.timeout_add_seconds(LOOK_S, forget)
 
     def _listen(self) -> bool:
         from systemd import journal  # what no director needs is not loaded
