@@ -10,7 +10,7 @@ import pytest
 from appliance.config.target import TargetRole
 from appliance.decide import decide, decide_without_quorum
 from appliance.decide.steps import Connect, ForceUpToDate, Outdate, SkipFirstSync, Start, Step, Stop, Up
-from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, State
+from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, Stamp, State
 from appliance.sim.cluster import lab_cluster
 
 CLUSTER = lab_cluster()
@@ -18,7 +18,7 @@ UP: tuple[State, ...] = ("started",) * 4
 OFF: tuple[State, ...] = ("stopped",) * 4
 PAIRED = DrbdReport("Secondary", "UpToDate", "Connected", "UpToDate", "Secondary")
 ALONE = DrbdReport("Secondary", "UpToDate", "WFConnection")
-BOTH = Record(current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
+BOTH = Record(Stamp(1, 0), current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
 
 
 def report(node: str, states: tuple[State, ...] = OFF, drbd: DrbdReport = PAIRED, **more: object) -> Report:

@@ -251,11 +251,11 @@ class ClusterView:
     def remembers(self) -> bool:
         """What any earlier majority has agreed on is known to one of the members.
 
-        A node without a record, restored onto a new disk, has forgotten what it took part in: it counts only
-        where those with a record suffice, or where nobody is away who could know more.
+        A node without a record, new or restored onto a new disk, has perhaps forgotten what it took part in: it
+        counts only where those with a record suffice, or where nobody is away who could know more.
         """
         known = [n for n in self.members if self.reports[n].record.stamp > NEVER]
-        return not known or len(self.members) == len(self.cluster.nodes) or self._suffices(len(known))
+        return len(self.members) == len(self.cluster.nodes) or self._suffices(len(known))
 
     @cached_property
     def settled(self) -> bool:
