@@ -196,7 +196,7 @@ class SupervisorOperations:
         self._verifier.start(drbd)
 
     def split_brain(self, drbd: str) -> None:
-        self._service.split_brain(drbd)
+        self._service.disks.split_brain(drbd)
 
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None:
         self._service.fence_peer(drbd, answer)

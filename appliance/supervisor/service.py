@@ -10,7 +10,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from systemd import daemon
 from appliance.config.model import Cluster
 from appliance.decide.messages import Check, Checked, Message
 from appliance.decide.steps import Fence, Start, Step, Stop, lane
-from appliance.decide.view import DISCONNECTED, Configuration, DrbdReport, Record, State
+from appliance.decide.view import Configuration, Record, State
 from appliance.drivers import lio, rtnetlink
-from appliance.drivers.drbd import EventStream
-from appliance.drivers.drbd_status import DrbdStatus
 from appliance.drivers.initiator import InitiatorDriver
 from appliance.drivers.service import ServiceDriver
 from appliance.drivers.systemd import Systemd
@@ -35,6 +32,7 @@ from appliance.supervisor import store
 from appliance.supervisor.ballot import Ballot
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.director import Director
+from appliance.supervisor.disks import Disks
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
@@ -52,13 +50,9 @@ log = logging.getLogger("pairkeep")
 MONITOR_S = 10
 # After something told of a change.
 LOOK_AFTER_MS = 200
-# How often the progress of a running resync or verify is read.
-PROGRESS_S = 2
 KEPT_EVENTS = 500
 # The name under which the parent and systemd keep the watchdog's descriptor from one supervisor to the next.
 WATCHDOG = "watchdog"
-# Before following DRBD anew, so that a stream which ends at once, for want of the module, costs little.
-FOLLOW_AGAIN_S = 1
 # Before a configuration that could not be taken up, for want of room on the disk perhaps, is tried again.
 TAKE_UP_AGAIN_S = 30
 # How long a supervisor that is stopped tries to tell the others that its services run on.
@@ -86,10 +80,6 @@ class SupervisorService:
             handle=keep.handle(WATCHDOG),
         )
         self._answers: dict[str, list[Callable[[int], None]]] = {}
-        self._disks: dict[str, DrbdStatus] = {}
-        self._fresh: set[str] = set()
-        self._split: set[str] = set()
-        self._hung: set[str] = set()
         self._unseen: set[str] = set()
         self._looks: dict[str, int] = {}
         boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -97,7 +87,8 @@ class SupervisorService:
         self._ring = Ring(cluster, self.core, self._received)
         self.ballot = Ballot(self.core, self.lanes)
         self.fences = Fences(cluster, self.executor, self.lanes, self.core)
-        self.health = Health(self._own, self.lanes, self.core, self._disk_hangs)
+        self.disks = Disks(self.executor, self.lanes, self.core, self.tell)
+        self.health = Health(self._own, self.lanes, self.core, self.disks.hangs)
         self._links = Links(self._own, self.executor, self.lanes, self.core)
         notifier = Notifier(cluster, me, self.lanes, self.now)
         self._director = Director(self.core, self.lanes, notifier)
@@ -176,8 +167,7 @@ class SupervisorService:
 
     def start(self) -> None:
         """Look at everything once, then take part. Nothing is started or stopped by this."""
-        if self._own.drbd:
-            self._watch_drbd()
+        self.disks.start()
         self._unseen = {group.name for group in self._own.groups}
         for group in self._own.groups:
             self.lanes.put(group.name, partial(self._first_look, group.name))
@@ -187,7 +177,6 @@ class SupervisorService:
                     driver.watch(partial(self._unit_changed, group.name))
         GLib.timeout_add(int(BEAT_S * 1000), self._tick)
         GLib.timeout_add_seconds(MONITOR_S, self._monitor)
-        GLib.timeout_add_seconds(PROGRESS_S, self._progress)
         self.fences.start()
         self.health.start()
         self._links.start()
@@ -242,18 +231,6 @@ class SupervisorService:
     def fence_peer(self, drbd: str, reply: Callable[[int], None]) -> None:
         self._answers.setdefault(drbd, []).append(reply)
         self.core.on_fence_request(drbd)
-
-    def split_brain(self, drbd: str) -> None:
-        """DRBD refuses to connect because both copies were changed.
-
-        For this its helper is told ``minor-N`` and not the resource's name (drbd_nl.c, drbd_khelper).
-        """
-        drbd = next((d.name for d in self._own.drbd if drbd in (d.name, f"minor-{d.minor}")), drbd)
-        if drbd in self._disks:
-            self._split.add(drbd)
-            text = f"{drbd}: split brain, both copies were changed apart from each other"
-            self.tell(Event("split-brain", text, {"drbd": drbd}))
-            self._drbd_changed(drbd, self._disks[drbd])
 
     def stop(self, *, shutting_down: bool) -> None:
         daemon.notify("STOPPING=1")
@@ -352,89 +329,6 @@ class SupervisorService:
         for group in self._own.groups:
             self._observe(group.name)
         return True
-
-    def _progress(self) -> bool:
-        for name, report in self.core.local.drbd.items():
-            if report.connection.startswith(("Sync", "PausedSync", "Verify")):
-                self.lanes.put(f"drbd:{name}", partial(self._read_progress, name))
-        return True
-
-    def _read_progress(self, name: str) -> Callable[[], None]:
-        """The states are the event stream's to tell: what was read here may be older by the time it counts."""
-        read = self.executor.drbd[name].status()
-
-        def then() -> None:
-            now = self._disks[name]
-            if read.connection == now.connection:
-                done = replace(now, sync_percent=read.sync_percent, sync_left_s=read.sync_left_s)
-                self._drbd_changed(name, replace(done, out_of_sync_kib=read.out_of_sync_kib))
-
-        return then
-
-    # DRBD ---------------------------------------------------------------------------------------
-
-    def _watch_drbd(self) -> None:
-        stream = EventStream()
-        for name, drbd in self.executor.drbd.items():
-            self._drbd_changed(name, drbd.status())
-        GLib.unix_fd_add_full(
-            GLib.PRIORITY_DEFAULT, stream.fileno(), GLib.IO_IN | GLib.IO_HUP, self._drbd_told, stream
-        )
-
-    def _drbd_told(self, _fd: int, _condition: object, stream: EventStream) -> bool:
-        changed = stream.read()
-        if changed is None:
-            stream.close()
-            GLib.timeout_add_seconds(FOLLOW_AGAIN_S, _once(self._watch_drbd))
-            return False
-        for name, status in changed.items():
-            if name in self.executor.drbd:
-                self._drbd_changed(name, status)
-        return True
-
-    def _drbd_changed(self, name: str, status: DrbdStatus) -> None:
-        self._disks[name] = status
-        unsure = status.disk == "Inconsistent" and name not in self.core.view.record.current
-        if unsure and name not in self._fresh:
-            # Reads the metadata, so not here. A disk that once was fresh stays so until data comes to it.
-            self.lanes.put(f"drbd:{name}", partial(self._read_freshness, name))
-        if not unsure:
-            self._fresh.discard(name)
-        if status.connection not in DISCONNECTED:
-            self._split.discard(name)
-        report = _report(status, fresh=name in self._fresh)
-        self.core.on_drbd(name, replace(report, split_brain=name in self._split, hung=name in self._hung))
-
-    def _disk_hangs(self, name: str, hangs: bool) -> None:
-        if hangs != (name in self._hung):
-            (self._hung.add if hangs else self._hung.discard)(name)
-            self.core.on_warning(f"hangs:{name}", f"the disk of {name} does not answer" if hangs else "")
-            self._drbd_changed(name, self._disks[name])
-
-    def _read_freshness(self, name: str) -> Callable[[], None]:
-        fresh = self.executor.drbd[name].just_created()
-
-        def then() -> None:
-            if fresh and self._disks[name].disk == "Inconsistent":
-                self._fresh.add(name)
-                self._drbd_changed(name, self._disks[name])
-
-        return then
-
-
-def _report(status: DrbdStatus, *, fresh: bool) -> DrbdReport:
-    return DrbdReport(
-        role=status.role,
-        disk=status.disk,
-        connection=status.connection,
-        peer_disk=status.peer_disk,
-        peer_role=status.peer_role,
-        sync_percent=status.sync_percent,
-        sync_left_s=status.sync_left_s,
-        out_of_sync_kib=status.out_of_sync_kib,
-        suspended=status.suspended,
-        fresh=fresh,
-    )
 
 
 def _once(then: Callable[[], None]) -> Callable[[], bool]:
