@@ -24,7 +24,8 @@ from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
-from appliance.supervisor.core import CHANGE_S, QUORUM_UNKNOWN_S, Core
+from appliance.supervisor.changeover import CHANGE_S
+from appliance.supervisor.core import QUORUM_UNKNOWN_S, Core
 from appliance.supervisor.exclusions import HANDLER_AGREES_S, NOT_NEEDED, PEER_FENCED, PEER_OUTDATED
 from appliance.supervisor.world import Event
 

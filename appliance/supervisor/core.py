@@ -28,6 +28,7 @@ from appliance.decide.steps import Fence, Start, Step, Stop
 from appliance.decide.view import BLANK, ClusterView, Configuration, DrbdReport, Record, Report, State
 from appliance.errors import InputError
 from appliance.supervisor.absences import Absences
+from appliance.supervisor.changeover import Changeover
 from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.fitness import Fitness
 from appliance.supervisor.local import LocalState
@@ -40,9 +41,6 @@ BEAT_S = 1.0
 BEAT_FRESH_S = 2.0
 # How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
 QUORUM_UNKNOWN_S = 5.0
-# How long nodes that left while the cluster changes to another configuration are waited for: as long as a
-# supervisor's restart may take on a slow machine. Nothing is decided meanwhile.
-CHANGE_S = 60.0
 
 
 class Core:
@@ -60,9 +58,6 @@ class Core:
         """``config``: what ``cluster`` was made from; without it the one on record."""
         self.cluster = cluster
         self.config = record.config if config is None else config
-        self._changing_to: str | None = None
-        # The configuration that nodes are changing to, and since when.
-        self._change = (self.config.name, 0.0)
         self.me = me
         self.world = world
         self.view = ClusterView(cluster, record=record)
@@ -85,6 +80,7 @@ class Core:
         self._warnings: dict[str, str] = {}
         self._unreached: tuple[str, ...] = ()
         self.absences = Absences(cluster, me, world.now)
+        self._changeover = Changeover(cluster, me, self.config, self.local, self.absences, world.now)
         self._work = Work(cluster, me, world, self.local, self.absences, self._requests)
         self._fitness = Fitness(cluster, me, world.now)
         self._goodbye_sent_in: str | None = None
@@ -333,30 +329,8 @@ class Core:
             self._see_to_disks()
         if self.leaving or self.stopping:
             self._say_goodbye()
-        elif self._may_change_over():
-            self._changing_to = self.view.record.config.name
-            self.world.take_up(self.view.record.config)
-
-    def _may_change_over(self) -> bool:
-        """Another configuration is in force for good, what it changes is stopped here, and it is this node's turn.
-
-        One after the other: a machine on which a supervisor starts slowly must not lose all of them at once, or
-        the watchdogs reset all. So who has left since the change began is waited for, within reason.
-        """
-        config = self.view.record.config
-        if config.name in (self.config.name, self._changing_to):
-            return False
-        if self._change[0] != config.name:
-            self._change = (config.name, self.world.now())
-        if not (self.view.settled and self.view.quorate):
-            return False
-        late = [n for n in self.view.members if self.view.reports[n].config != config.name]
-        out = self.world.now() - self._change[1] < CHANGE_S and self.absences.left_since(self._change[1])
-        turn = late[:1] == [self.me] and not out
-        return turn and not self._work.running and not any(map(self._has, config.stops))
-
-    def _has(self, group: str) -> bool:
-        return any(g.name == group for g in self.cluster.groups) and self.local.is_active(group)
+        elif config := self._changeover.due(self.view, working=bool(self._work.running)):
+            self.world.take_up(config)
 
     def _go_on_stopping(self, news: Report) -> None:
         """Stop what comes next without waiting until all have heard that what came before is down.
