@@ -31,6 +31,8 @@ HOST_ONLY = (
     "lab",
     # The simulator itself is what `pairkeep simulate` runs in; these put it through faults of their own.
     "sim/breaking.py",
+    "sim/disk_faults.py",
+    "sim/fault.py",
     "sim/faults.py",
     "sim/life.py",
     "sim/mutants.py",

@@ -104,9 +104,10 @@ def _no_quorum(view: ClusterView) -> str:
         if not view.remembers:
             blank = [n for n in view.members if view.reports[n].record.stamp == NEVER]
             absent = [n.name for n in view.cluster.nodes if n.name not in view.members]
+            forgetful = " and ".join(blank)
             return (
-                f"no quorum: {' and '.join(blank)} has no record of what was agreed on (new or restored), so "
-                f"{' and '.join(absent)} has to be here once"
+                f"no quorum: no record of what was agreed on is on {forgetful} (new or restored), so "
+                f"{' and '.join(absent)} must be here once"
             )
         doubtful = [n for n in view.members if not view.reports[n].quorate]
         return f"no quorum: corosync on {' and '.join(doubtful)} does not see a majority yet"

@@ -113,9 +113,13 @@ class SimCluster:
     def serving(self, group: str) -> list[str]:
         """Nodes on which a client of ``group`` gets an answer."""
         pairs = next(pairs for name, pairs in self._groups if name == group)
-        return [n for n in self._workers if self._serves(n, group, pairs)]
+        return [
+            n
+            for n in self._workers
+            if self._takes_writes(n, group, pairs) and not any(p.sides[n].stalls for p in pairs)
+        ]
 
-    def _serves(self, node: str, group: str, pairs: tuple[Pair, ...]) -> bool:
+    def _takes_writes(self, node: str, group: str, pairs: tuple[Pair, ...]) -> bool:
         site = self.sites[node]
         return (
             site.machine.running
@@ -184,7 +188,7 @@ class SimCluster:
             self.judge.look(name, PULSE_S)
         for group, pairs in self._groups:
             for node in self._workers:
-                if self._serves(node, group, pairs):
+                if self._takes_writes(node, group, pairs):
                     for pair in pairs:
                         write = next(self._writes)
                         pair.write(node, write, partial(self.judge.acknowledge, pair.name, node, write))

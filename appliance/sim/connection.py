@@ -75,7 +75,8 @@ class Connection:
         return running and self.network.joins(self.link, first.name, second.name)
 
     def _both_call(self) -> bool:
-        return self.first.connection == self.second.connection == "WFConnection" and self._reachable()
+        called = self.first.connection == self.second.connection == "WFConnection" and self._reachable()
+        return called and not (self.first.stalls or self.second.stalls)
 
     def _connect(self) -> None:
         self._connecting = False
@@ -196,7 +197,7 @@ class Connection:
     def _finish(self, source: Side, target: Side, session: int) -> None:
         if not source.session == target.session == session or source.connection != "SyncSource":
             return
-        if not self._reachable():
+        if not self._reachable() or source.stalls or target.stalls:
             source.machine.after(0.5, partial(self._finish, source, target, session))
             return
         target.disk_md.same_as(source.disk_md)
@@ -246,7 +247,7 @@ class Connection:
 
     def _complete_all(self, side: Side) -> None:
         """Acknowledge what is on any disk that this side can read; the rest is an error."""
-        if side.frozen:
+        if side.frozen or side.stalls:
             return
         waiting, side.in_flight = side.in_flight, []
         for write in waiting:
@@ -262,7 +263,7 @@ class Connection:
 
     def _settle(self, side: Side) -> None:
         """Write the state into the metadata, as after every state change (drbd_state.c), and tell of it."""
-        if side.attached:
+        if side.attached and not side.stalls:
             md = side.disk_md
             md.consistent = at_least(side.disk, "Outdated")
             md.was_up_to_date = at_least(side.disk, "Consistent")

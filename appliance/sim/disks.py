@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from appliance.config.model import Drbd
 from appliance.decide.view import DrbdReport
 from appliance.sim.clock import Action
 from appliance.sim.connection import Connection
@@ -19,6 +20,8 @@ from appliance.sim.side import Side, Write
 
 # Promotions are tried so often while the fence-peer handler gives an answer (drbd_set_role).
 PROMOTE_TRIES = 4
+# net { ko-count 7; timeout 20; } as rendered, in seconds: who does not write what it got is dropped (drbd.conf(5)).
+KO_S = 14.0
 
 Done = Callable[[str | None], None]
 
@@ -51,6 +54,7 @@ class Pair(Connection):
             suspended="fencing" if side.frozen else "no",
             fresh=side.attached and side.disk_md.current == 0,
             split_brain=side.split,
+            hung=side.stalls and self._hangs_for(side) >= Drbd.io_timeout_s,
         )
 
     # What drivers ask of the kernel ---------------------------------------------------------------
@@ -84,6 +88,8 @@ class Pair(Connection):
         told = self._alive(side) and peer.peer_disk == "Diskless"
         if side.dead:
             return "attach: I/O error"
+        if side.hangs_since is not None:
+            return "attach: no answer from the disk"
         if not side.up or side.attached:
             return None
         other = side.exposed and side.exposed != side.disk_md.current
@@ -106,7 +112,7 @@ class Pair(Connection):
     def force(self, node: str) -> str | None:
         """`primary --force` and back again: this disk counts as UpToDate from now on."""
         side = self.sides[node]
-        if not side.attached or side.connected:
+        if not side.attached or side.connected or side.stalls:
             return "State change failed"
         side.disk = "UpToDate"
         side.disk_md.new_generation(next(self._generations))
@@ -115,7 +121,7 @@ class Pair(Connection):
 
     def outdate(self, node: str) -> str | None:
         side = self.sides[node]
-        if side.connected or side.role == "Primary" or not at_least(side.disk, "Outdated"):
+        if side.connected or side.role == "Primary" or not at_least(side.disk, "Outdated") or side.stalls:
             return "State change failed: Outdating is refused"
         side.disk = "Outdated"
         self._settle(side)
@@ -126,7 +132,7 @@ class Pair(Connection):
         side = self.sides[node]
         peer = self.peer(side)
         blank = side.attached and peer.attached and not side.disk_md.current and not peer.disk_md.current
-        if not side.connected or not blank:
+        if not side.connected or not blank or side.stalls or peer.stalls:
             return "the pair is not connected, or not new"
         side.disk_md.current = peer.disk_md.current = next(self._generations)
         for each in (side, peer):
@@ -145,6 +151,8 @@ class Pair(Connection):
         peer = self.peer(side)
         if side.role == "Primary":
             done(None)
+        elif side.stalls:
+            side.machine.after(0.5, partial(self._try_promote, side, tries, done))
         elif side.connected and not self._alive(side):
             # The ping before the state change gets no answer: soon the connection is known to be lost.
             side.machine.after(0.2, partial(self._try_promote, side, tries, done))
@@ -180,6 +188,10 @@ class Pair(Connection):
     def fence_answer(self, node: str, code: int, meetings: int) -> None:
         """The handler, begun after so many ``meetings``, has ended (drbd_nl.c, conn_try_outdate_peer)."""
         side = self.sides[node]
+        if side.stalls:
+            # What it changes is to be written first.
+            side.machine.after(0.5, partial(self.fence_answer, node, code, meetings))
+            return
         valid = code in (4, 7) and meetings == side.meetings
         if valid and side.attached and not side.connected and at_least(side.peer_disk, "DUnknown"):
             side.peer_disk = "Outdated"
@@ -199,7 +211,8 @@ class Pair(Connection):
     def disk_fails(self, node: str) -> None:
         """The next I/O gets an error, so DRBD detaches; it goes on through the peer's disk, if it can."""
         side = self.sides[node]
-        side.dead = True
+        side.dead, side.hangs_since = True, None
+        side.held.clear()
         if not side.attached:
             return
         self.story.tell(node, "{}: I/O error, detached", self.name)
@@ -220,12 +233,39 @@ class Pair(Connection):
         peer = self.peer(side)
         if side.session != session or peer.session != session or side.attached:
             return
-        if not self._alive(side):
+        if not self._alive(side) or peer.stalls:
             side.machine.after(0.1, partial(self._tell_detached, side, session))
             return
         peer.peer_disk, peer.connection = "Diskless", "Connected"
         self._expose(peer)
         self._settle(peer)
+
+    def disk_hangs(self, node: str) -> None:
+        """It gives neither answers nor errors from now on."""
+        side = self.sides[node]
+        if not side.dead and side.hangs_since is None:
+            self.story.tell(node, "{}: the disk hangs", self.name)
+            side.hangs_since = side.machine.clock.now
+            side.machine.clock.after(Drbd.io_timeout_s, partial(self.changed, node))
+
+    def disk_answers(self, node: str) -> None:
+        """What was given to it is written after all, unless its machine went down meanwhile."""
+        side = self.sides[node]
+        if side.hangs_since is None:
+            return
+        self.story.tell(node, "{}: the disk answers again", self.name)
+        side.hangs_since = None
+        for write in side.held:
+            write.here = True
+            side.disk_md.writes.add(write.number)
+        side.held.clear()
+        if not side.connected:
+            self._complete_all(side)
+        self._settle(side)
+        self.reach()
+
+    def _hangs_for(self, side: Side) -> float:
+        return 0.0 if side.hangs_since is None else side.machine.clock.now - side.hangs_since
 
     def replace_disk(self, node: str, *, blank: bool) -> None:
         """Put in a ``blank`` disk with fresh metadata, or the old one again with what it held."""
@@ -240,9 +280,11 @@ class Pair(Connection):
     def write(self, node: str, number: int, acknowledge: Action) -> None:
         """A client's write: ``acknowledge`` is called once it is where protocol C wants it."""
         side = self.sides[node]
-        write = Write(number, acknowledge, here=side.attached)
+        write = Write(number, acknowledge, here=side.attached and not side.stalls)
         if write.here:
             side.disk_md.writes.add(number)
+        elif side.stalls:
+            side.held.append(write)
         side.in_flight.append(write)
         side.machine.soon(0.001, 0.004, partial(self._send, side, write))
 
@@ -253,18 +295,24 @@ class Pair(Connection):
             self._complete_all(side)
         if write not in side.in_flight or not side.connected:
             return
-        hears = peer.session == side.session and peer.up and peer.machine.running
+        hears = peer.session == side.session and peer.up and peer.machine.running and not peer.stalls
         if hears and self.network.reaches(self.link, side.name, peer.name) and peer.attached:
             peer.disk_md.writes.add(write.number)
             write.there = True
         if hears and self.network.joins(self.link, side.name, peer.name):
             takes = (0.05, 0.4) if side.name in self.network.slow else (0.001, 0.004)
             side.machine.soon(*takes, partial(self._complete, side, write))
+        elif write.waited_s >= KO_S and peer.stalls:
+            self._lose(side, "WFConnection")
         else:
+            write.waited_s += 0.2
             side.machine.after(0.2, partial(self._send, side, write))
 
     def _complete(self, side: Side, write: Write) -> None:
         if side.frozen or write not in side.in_flight:
+            return
+        if side.stalls:
+            side.machine.after(0.2, partial(self._complete, side, write))
             return
         side.in_flight.remove(write)
         if write.here or write.there:

@@ -7,8 +7,10 @@ import random
 from collections.abc import Callable
 
 from appliance.decide.messages import SetMaintenance
+from appliance.sim import disk_faults as _disk_faults  # noqa: F401 (its faults are known by their names)
 from appliance.sim import faults, repair
 from appliance.sim.cluster import SimCluster
+from appliance.sim.fault import DRAWS, FAULTS, SURVIVABLE, UNNOTICED
 from appliance.sim.script import Act, Round, Script
 from appliance.sim.shapes import BY_HAND, SHAPES, cluster_of
 
@@ -19,6 +21,8 @@ FORMED_S = 60.0
 SINGLE_S = 45.0
 # Three stops that fail, with their pauses, and the watchdog.
 JAMMED_S = 40.0
+# A disk that gives no answer is waited for, and so is the watchdog that resets its machine.
+HUNG_S = 40.0
 # After everything was put right: booting, LONGEST_PAUSE_S before a failed step is tried again, three
 # stops that hang, the watchdog, the safety wait, and a resync.
 HEALED_S = 180.0
@@ -49,9 +53,9 @@ def _round(chance: random.Random, shape: str) -> Round:
                 for _ in range(chance.randint(2, 6))
             ]
         case "single":
-            acts = [_act(chance, shape, tuple(faults.SURVIVABLE), 0.0)]
+            acts = [_act(chance, shape, tuple(SURVIVABLE), 0.0)]
         case "unnoticed":
-            acts = [_act(chance, shape, tuple(faults.UNNOTICED), 0.0)]
+            acts = [_act(chance, shape, tuple(UNNOTICED), 0.0)]
         case "maintenance":
             acts = [_act(chance, shape, IN_MAINTENANCE, 7.0) for _ in range(chance.randint(1, 3))]
         case _:
@@ -65,7 +69,7 @@ def _of_use(shape: str) -> tuple[str, ...]:
     left_out = set() if devices else {"break_device", "cut_off_unfenced"}
     left_out |= set() if shape in BY_HAND else {"confirm"}
     more = ("break_device", "cut_off_unfenced", "cut_off_unfenced") if devices else ()
-    return (*(name for name in faults.FAULTS if name not in left_out), *more)
+    return (*(name for name in FAULTS if name not in left_out), *more)
 
 
 def _act(chance: random.Random, shape: str, choices: tuple[str, ...], after: float) -> Act:
@@ -74,7 +78,7 @@ def _act(chance: random.Random, shape: str, choices: tuple[str, ...], after: flo
     # Most faults are of interest on the node that runs the group.
     groups = [f"@{g.name}" for g in cluster.groups]
     node = chance.choice((*(n.name for n in cluster.nodes), *groups, *groups))
-    return Act(name, node, faults.DRAWS[name](chance, cluster), round(after * chance.uniform(0.2, 1.5), 2))
+    return Act(name, node, DRAWS[name](chance, cluster), round(after * chance.uniform(0.2, 1.5), 2))
 
 
 def live(sim: SimCluster, script: Script) -> None:
@@ -101,7 +105,7 @@ def _hit(sim: SimCluster, act: Act) -> str:
     if node.startswith("@"):
         node = next(iter(sim.serving(node[1:])), sim.cluster.workers[0].name)
     sim.story.tell("fault", "{} {} on {}", act.fault.replace("_", " "), act.values or "", node)
-    sim.machines[node].guard(lambda: faults.FAULTS[act.fault](sim, node, *act.values))
+    sim.machines[node].guard(lambda: FAULTS[act.fault](sim, node, *act.values))
     sim.run_for(act.after)
     return node
 
@@ -120,6 +124,8 @@ def _single(sim: SimCluster, each: Round) -> None:
         sim.run_for(3.0)
         if act.fault == "jam":
             sim.run_until(lambda: not _jammed(sim), JAMMED_S, "a node that cannot stop its group is reset")
+        if act.fault == "hang_disk":
+            sim.run_until(lambda: not _waits_for_a_disk(sim), HUNG_S, "nothing waits for a disk that hangs")
         if act.fault == "shut_down":
             machine = sim.machines[node]
             sim.run_until(lambda: not machine.powered, SINGLE_S, "a machine that is shut down is off soon")  # noqa: B023
@@ -135,6 +141,15 @@ def _jammed(sim: SimCluster) -> bool:
     """Somebody runs what the record says it must not."""
     records = [s.process.core.view.record for s in sim.sites.values() if s.process is not None]
     return any(_runs(sim, node) for record in records for node in record.standby)
+
+
+def _waits_for_a_disk(sim: SimCluster) -> bool:
+    """A Primary's own disk hangs, or that of the peer which it is connected to."""
+    return any(
+        side.role == "Primary" and (side.stalls or (side.connected and pair.peer(side).stalls))
+        for pair in sim.pairs.values()
+        for side in pair.sides.values()
+    )
 
 
 def _unnoticed(sim: SimCluster, each: Round) -> None:

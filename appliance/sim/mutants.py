@@ -293,6 +293,12 @@ def takes_a_lost_disk_for_good(broken: Broken) -> None:
 
 
 @mutant()
+def waits_for_a_disk_for_ever(broken: Broken) -> None:
+    """A node keeps its groups although their disk gives no answer and the other node could go on."""
+    broken.edit(Core, "_see_to_disks", "report.hung and users", "False")
+
+
+@mutant()
 def decides_without_a_majority(broken: Broken) -> None:
     """Any partition counts as a majority, and corosync's word is not asked for."""
     broken.set(ClusterView, "quorate", property(lambda view: view.complete))

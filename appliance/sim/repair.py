@@ -32,6 +32,9 @@ def heal(sim: SimCluster) -> None:
         site.resources.trouble.clear()
         site.resources.blind.clear()
         site.machine.resume()
+    for pair in sim.pairs.values():
+        for node in pair.sides:
+            pair.disk_answers(node)
     sim.reachability_changed()
     attend(sim)
 

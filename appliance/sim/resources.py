@@ -179,7 +179,7 @@ class Resources:
         return any(self._mine[d].in_flight for d in group.drbd)
 
     def _frozen(self, group: Group) -> bool:
-        return any(self._mine[d].frozen for d in group.drbd)
+        return any(self._mine[d].frozen or self._mine[d].stalls for d in group.drbd)
 
     def _start(self, step: Start | Stop, group: Group, resource: Resource, done: Done) -> None:
         if isinstance(resource, DrbdRole):

@@ -18,16 +18,19 @@ class Write:
     acknowledge: Action
     here: bool = False
     there: bool = False
+    waited_s: float = 0.0
 
 
 class Side:
     """``session`` names the connection, None without one; ``exposed`` the generation of the data that a diskless
-    side reads from its peer. ``dead``: the disk itself gives only errors."""
+    side reads from its peer. ``dead``: the disk itself gives only errors. ``hangs_since``: it gives no answer at
+    all; ``held``: what was given to it meanwhile."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
         self.disk_md = Metadata()
         self.dead = False
+        self.hangs_since: float | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -46,6 +49,7 @@ class Side:
         self.discards = False
         self.meetings = 0
         self.in_flight: list[Write] = []
+        self.held: list[Write] = []
 
     @property
     def name(self) -> str:
@@ -54,6 +58,11 @@ class Side:
     @property
     def connected(self) -> bool:
         return self.session is not None
+
+    @property
+    def stalls(self) -> bool:
+        """What needs this side's disk waits."""
+        return self.hangs_since is not None and self.attached
 
     @property
     def attached(self) -> bool:
