@@ -65,6 +65,14 @@ def fenced(request: pytest.FixtureRequest, fenced_machines: Topology, progress: 
 
 
 @pytest.fixture
+def unwitnessed(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
+    """As `pair`, of two machines alone: a person has to say that a silent one is off."""
+    Lab.open(LAB).down()
+    with formed(LAB, topology.unwitnessed_pair(progress), waiting_for, progress) as lab:
+        yield from _judged(Trial(lab), request)
+
+
+@pytest.fixture
 def newly_formed(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
     """A pair that has just become one: blank machines, blank disks and answers are all it began with."""
     Lab.open(LAB).down()

@@ -13,6 +13,7 @@ from appliance.lab.machine import Machine
 from appliance.lab.trial import Trial, events
 
 HEARTBEAT_NETWORKS = (1, 2)
+EDITED = "/etc/pairkeep/cluster.toml"
 
 
 def test_after_a_power_cut_the_survivor_waits_for_the_device_and_not_for_the_watchdog(fenced: Trial) -> None:
@@ -58,6 +59,27 @@ def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(f
     fenced.wait_rows(50)
     told = [e["text"] for e in events(fenced, survivor.name)]
     assert not any(text.startswith(f"{lost.name} is off") for text in told)
+    _sound(fenced)
+
+
+@pytest.mark.long
+def test_when_the_first_device_does_not_answer_the_second_is_asked(fenced: Trial) -> None:
+    lost, survivor = fenced.begin(50)
+    nobody = '{ agent = "fence_ipmilan", ip = "10.9.3.250", username = "x", timeout_s = 5, lanplus = true }'
+    text = lost.exec(["cat", EDITED]).stdout
+    lines = [
+        f"fence = [{nobody}, {line.removeprefix('fence = ')}]" if line.startswith("fence = ") else line
+        for line in text.splitlines()
+    ]
+    lost.exec(["tee", EDITED], stdin="\n".join(lines) + "\n")
+    lost.exec(["pairkeep", "apply", "--why", "a second device"], timeout_s=240)
+    fenced.wait("the dead one is told of", lambda s: "fence devices" in json.dumps(s))
+    lost.power_off()
+    fenced.wait_running(survivor.name)
+    assert "off" in _asked(fenced, lost)
+    happened = events(fenced, survivor.name)
+    assert any(e["kind"] == "fenced" and e["node"] == lost.name for e in happened)
+    fenced.wait_paired()
     _sound(fenced)
 
 

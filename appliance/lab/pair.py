@@ -89,6 +89,13 @@ def fenced(cluster_toml: str = CLUSTER_TOML) -> str:
     return cluster_toml
 
 
+def unwitnessed(cluster_toml: str = CLUSTER_TOML) -> str:
+    """``cluster_toml`` without the witness: a person says of a silent machine that it is off."""
+    alone, _, rest = cluster_toml.partition("[node.witness]\n")
+    alone = alone.replace('name = "shop"\n', 'name = "shop"\nfencing = "manual"\n', 1)
+    return alone + rest.partition("\n\n")[2]
+
+
 def answers(role: Role, cluster_toml: str = CLUSTER_TOML) -> str:
     """The answers file of one machine."""
     macs = [mac_address(network, role.number) for network in (1, 2)]

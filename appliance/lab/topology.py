@@ -10,7 +10,7 @@ from appliance.build.progress import Progress
 from appliance.errors import InputError
 from appliance.lab import accelerator, snapshots
 from appliance.lab.networks import TUN_DEVICE, mac_address, openable
-from appliance.lab.pair import DATA_DISK, MANAGEMENT, ROLES, Role, answers, bmc, fenced_answers
+from appliance.lab.pair import DATA_DISK, MANAGEMENT, ROLES, Role, answers, bmc, fenced_answers, unwitnessed
 from appliance.lab.spec import BmcSpec, BootImage, Disk, MachineSpec, Network, Nic, Topology
 from appliance.run import run
 
@@ -36,7 +36,19 @@ def fenced_pair(progress: Progress, tell: Callable[[Role], str | None] = fenced_
     return of(progress, FENCED_NETWORKS, machines)
 
 
-TOPOLOGIES = {"pair": pair, "fenced": fenced_pair}
+def unwitnessed_pair(
+    progress: Progress, tell: Callable[[Role], str | None] = lambda role: answers(role, unwitnessed())
+) -> Topology:
+    """The two workers of `pair` alone, without a witness and without BMCs."""
+    workers = [role for role in ROLES if role.data_disk_mib]
+    return of(progress, NETWORKS, tuple(machine(role, tell(role)) for role in workers))
+
+
+TOPOLOGIES: dict[str, Callable[[Progress], Topology]] = {
+    "pair": pair,
+    "fenced": fenced_pair,
+    "unwitnessed": unwitnessed_pair,
+}
 
 
 def of(progress: Progress, networks: tuple[Network, ...], machines: tuple[MachineSpec, ...]) -> Topology:

@@ -210,7 +210,7 @@ def paired(status: Status) -> bool:
 def waiting_for(lab: Lab) -> str | None:
     """What a lab that is being formed still lacks, in words; None when its cluster is ready for scenarios."""
     trial = Trial(lab)
-    status = trial.status("witness")
+    status = trial.status()
     online = [n["name"] for n in status["nodes"] if n["state"] == "online"]
     if len(online) < len(lab.machines):
         return f"{len(online)} of {len(lab.machines)} nodes take part"
