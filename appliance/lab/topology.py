@@ -44,11 +44,7 @@ def unwitnessed_pair(
     return of(progress, NETWORKS, tuple(machine(role, tell(role)) for role in workers))
 
 
-TOPOLOGIES: dict[str, Callable[[Progress], Topology]] = {
-    "pair": pair,
-    "fenced": fenced_pair,
-    "unwitnessed": unwitnessed_pair,
-}
+TOPOLOGIES = {"pair": pair, "fenced": fenced_pair}
 
 
 def of(progress: Progress, networks: tuple[Network, ...], machines: tuple[MachineSpec, ...]) -> Topology:
