@@ -89,7 +89,7 @@ class Typist:
                 self._line.sendall(one)
                 self.look(self._pause_s / 25)
 
-    def answer(self, title: str, *fields: bytes | str | tuple[bytes, ...]) -> None:
+    def answer(self, title: str, *fields: bytes | str | tuple[bytes | str, ...]) -> None:
         """Wait for the page ``title``; fill in its fields, each ended by Enter; then press its first button."""
         self.wait_for(rf"Step \d+ of \d+: {title}")
         self.pause()

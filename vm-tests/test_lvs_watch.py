@@ -86,7 +86,7 @@ def test_a_drained_server_keeps_its_connections_and_gets_no_new_ones_on_either_d
     for name in director.DIRECTORS:
         lab.wait_for(
             f"it is drained on {name}",
-            lambda machine=lab[name]: status(machine)["dr"]["servers"][0]["weight"] == 0,  # type: ignore[misc]
+            lambda machine=lab[name]: status(machine)["dr"]["servers"][0]["weight"] == 0,
             timeout_s=PUT_RIGHT_S,
         )
     assert status(lab["alpha"])["dr"]["servers"][0]["state"] == "drained"

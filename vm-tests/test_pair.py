@@ -11,7 +11,7 @@ import pytest
 from appliance.config.model import Cluster
 from appliance.errors import PairkeepError
 from appliance.lab.machine import Machine
-from appliance.lab.trial import Trial, events, paired
+from appliance.lab.trial import Status, Trial, events, paired
 from appliance.lab.writer import longest_outage
 
 Check = Callable[[], None]
@@ -214,11 +214,11 @@ def shop() -> Cluster:
     return parse(CLUSTER_TOML)
 
 
-def _against(status: dict, node: str) -> str:
-    return status["groups"][0]["nodes"].get(node, "") if status["groups"] else ""
+def _against(status: Status, node: str) -> str:
+    return str(status["groups"][0]["nodes"].get(node, "")) if status["groups"] else ""
 
 
-def _node(status: dict, name: str) -> str:
+def _node(status: Status, name: str) -> str:
     return next((n["state"] for n in status["nodes"] if n["name"] == name), "")
 
 
@@ -227,7 +227,7 @@ def _supervisor(machine: Machine) -> str:
     return machine.exec(["pgrep", "--parent", str(parent), "--full", "appliance.supervisor"]).stdout.strip()
 
 
-def _boot_id(machine: object) -> str:
+def _boot_id(machine: Machine) -> str:
     try:
         return machine.exec(["cat", "/proc/sys/kernel/random/boot_id"], timeout_s=2).stdout
     except PairkeepError:

@@ -56,12 +56,12 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     (kept,) = found["drbd"][0]["current"]
     gone = next(m for m in (first, second) if m.name != kept)
     unwitnessed.wait_running(kept)
-    order = ["pairkeep", "recover", "split-brain", "shopdata"]
-    shown = gone.exec(order, timeout_s=60).stdout
+    recover = ["pairkeep", "recover", "split-brain", "shopdata"]
+    shown = gone.exec(recover, timeout_s=60).stdout
     assert "KiB changed alone, newest on record" in shown
-    refused = gone.exec([*order, "--discard", kept, "--yes"], check=False, timeout_s=60)
+    refused = gone.exec([*recover, "--discard", kept, "--yes"], check=False, timeout_s=60)
     assert refused.returncode == 2
-    gone.exec([*order, "--discard", gone.name, "--yes"], timeout_s=60)
+    gone.exec([*recover, "--discard", gone.name, "--yes"], timeout_s=60)
     unwitnessed.wait_paired()
     assert unwitnessed.running_on() == kept
     # What the side that was kept had acknowledged is there, and what the other had is nowhere.

@@ -80,7 +80,7 @@ def test_two_blank_machines_form_a_pair_by_keystrokes_and_a_code(blank: Topology
         alpha.answer("Cluster", "", "shop")
         alpha.answer("Fencing", (RIGHT, RIGHT, RIGHT))
         alpha.answer("Service", "10.9.1.100/24", "shop", "shop", "pairkeep-lab")
-        code = alpha.wait_for(r"Code +([A-Z0-9]{4}-[A-Z0-9]{4})")[1]
+        code = str(alpha.wait_for(r"Code +([A-Z0-9]{4}-[A-Z0-9]{4})")[1])
         beta.answer("Cluster", RIGHT, "10.9.1.11", "XXXX-XXXX")
         beta.answer("Fencing", "")
         beta.answer("Summary")
