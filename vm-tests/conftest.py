@@ -3,21 +3,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
 
 import pytest
 
 from appliance.build import folders
 from appliance.build.progress import Progress
-from appliance.lab import topology
-from appliance.lab.cluster import formed
+from appliance.lab import director, topology
+from appliance.lab.cluster import Readiness, formed
 from appliance.lab.lab import Lab
 from appliance.lab.spec import Topology
 from appliance.lab.trial import Trial, keep_evidence, waiting_for
 
 LAB = "vm-tests"
+Make = Callable[[Progress], Topology]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -39,56 +41,66 @@ def progress() -> Progress:
 
 
 @pytest.fixture(scope="session")
-def machines(progress: Progress) -> Topology:
-    return topology.pair(progress)
+def machines_of(progress: Progress) -> Callable[[Make], Topology]:
+    """A topology, made once."""
+    return functools.cache(lambda make: make(progress))
 
 
 @pytest.fixture
-def pair(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
-    """A formed pair, as it was right after its first boot."""
-    Lab.open(LAB).down()
-    with formed(LAB, machines, waiting_for, progress) as lab:
-        yield from _judged(Trial(lab), request)
+def restored(
+    request: pytest.FixtureRequest, machines_of: Callable[[Make], Topology], progress: Progress
+) -> Iterator[Callable[..., Lab]]:
+    """Call it with what makes a topology, and what it waits for: a cluster of one's own, as after its first boot.
+
+    When the test fails, what may tell why is kept.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def restore(make: Make, ready: Readiness = waiting_for, *, anew: bool = False) -> Lab:
+            Lab.open(LAB).down()
+            lab = stack.enter_context(formed(LAB, machines_of(make), ready, progress, anew=anew))
+            stack.callback(_keep_evidence, request.node, lab)
+            return lab
+
+        yield restore
 
 
-@pytest.fixture(scope="session")
-def fenced_machines(progress: Progress) -> Topology:
-    return topology.fenced_pair(progress)
-
-
-@pytest.fixture
-def fenced(request: pytest.FixtureRequest, fenced_machines: Topology, progress: Progress) -> Iterator[Trial]:
-    """As `pair`, of machines with BMCs, by which they fence each other."""
-    Lab.open(LAB).down()
-    with formed(LAB, fenced_machines, waiting_for, progress) as lab:
-        yield from _judged(Trial(lab), request)
-
-
-@pytest.fixture
-def unwitnessed(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Trial]:
-    """As `pair`, of two machines alone: a person has to say that a silent one is off."""
-    Lab.open(LAB).down()
-    with formed(LAB, topology.unwitnessed_pair(progress), waiting_for, progress) as lab:
-        yield from _judged(Trial(lab), request)
-
-
-@pytest.fixture
-def newly_formed(request: pytest.FixtureRequest, machines: Topology, progress: Progress) -> Iterator[Trial]:
-    """A pair that has just become one: blank machines, blank disks and answers are all it began with."""
-    Lab.open(LAB).down()
-    with formed(LAB, machines, waiting_for, progress, anew=True) as lab:
-        yield from _judged(Trial(lab), request)
-
-
-def _judged(trial: Trial, request: pytest.FixtureRequest) -> Iterator[Trial]:
-    yield trial
-    report = getattr(request.node, "report_call", None)
+def _keep_evidence(item: pytest.Item, lab: Lab) -> None:
+    report = getattr(item, "report_call", None)
     if report is None or report.failed:
-        keep_evidence(trial, _evidence_folder(request.node.name))
+        keep_evidence(Trial(lab), folders.build_folder() / "failed" / item.name.replace("/", "-"))
 
 
-def _evidence_folder(name: str) -> Path:
-    return folders.build_folder() / "failed" / name.replace("/", "-")
+@pytest.fixture
+def pair(restored: Callable[..., Lab]) -> Trial:
+    """A formed pair with a witness."""
+    return Trial(restored(topology.pair))
+
+
+@pytest.fixture
+def newly_formed(restored: Callable[..., Lab]) -> Trial:
+    """A pair that has just become one: blank machines, blank disks and answers are all it began with."""
+    return Trial(restored(topology.pair, anew=True))
+
+
+@pytest.fixture
+def fenced(restored: Callable[..., Lab]) -> Trial:
+    """As `pair`, of machines with BMCs, by which they fence each other."""
+    return Trial(restored(topology.fenced_pair))
+
+
+@pytest.fixture
+def unwitnessed(restored: Callable[..., Lab]) -> Trial:
+    """As `pair`, of two machines alone: a person has to say that a silent one is off."""
+    return Trial(restored(topology.unwitnessed_pair))
+
+
+@pytest.fixture
+def directors(restored: Callable[..., Lab]) -> Lab:
+    """Two directors and their real servers."""
+    lab = restored(director.directors, director.waiting_for)
+    lab.wait_for("connections work", lambda: director.waiting_for(lab) is None, timeout_s=60)
+    return lab
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,12 @@ import pytest
 
 from appliance.joining.channel import PORT
 from appliance.joining.firewall import SET
+from appliance.lab import topology
 from appliance.lab.inside import interface
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 from appliance.lab.pair import ROLES, SERVICE_ADDRESS
 from appliance.lab.spec import Topology
-from appliance.lab.topology import machine
 from appliance.lab.trial import Trial
 
 SCANNER = Path(__file__).parent / "scan.py"
@@ -46,10 +46,12 @@ def answers_only(lab: Lab, address: str, ports: set[int]) -> None:
 
 
 @pytest.fixture
-def blank(machines: Topology) -> Iterator[Machine]:
+def blank(machines_of: Callable[..., Topology]) -> Iterator[Machine]:
     """A machine that nobody has set up, with an address all the same."""
-    role = ROLES[-1]
-    alone = replace(machines, machines=(machine(role, None),), images={role.image: machines.images[role.image]})
+    role, machines = ROLES[-1], machines_of(topology.pair)
+    alone = replace(
+        machines, machines=(topology.machine(role, None),), images={role.image: machines.images[role.image]}
+    )
     lab = Lab.open("closed")
     lab.down()
     with lab.up(alone):

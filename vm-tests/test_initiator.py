@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from appliance.build import folders
-from appliance.build.progress import Progress
 from appliance.lab import shared_disk
-from appliance.lab.cluster import formed
-from appliance.lab.collect import collect
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 from appliance.lab.shared_disk import SECRETS, STORE_ADDRESS, TARGET
 
-LAB = "vm-tests"
 TIMEOUT_S = 30
 OVERLAYS = Path(__file__).parent.parent / "overlays"
 UNITS = (
@@ -100,27 +95,17 @@ def waiting_for(lab: Lab) -> str | None:
 
 
 @pytest.fixture
-def machine(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Machine]:
+def machine(restored: Callable[..., Lab]) -> Machine:
     """One that is target and initiator, and has logged in and made a file system."""
-    Lab.open(LAB).down()
-    with formed(LAB, shared_disk.store_alone(progress), waiting_for, progress) as lab:
-        store = lab["store"]
-        store.exec(["mkdir", "-p", "/etc/pairkeep"])
-        for name, text in SECRETS.items():
-            store.exec(["tee", f"/etc/pairkeep/{name}"], stdin=f"{text}\n")
-            store.exec(["chmod", "600", f"/etc/pairkeep/{name}"])
-        store.exec(["tee", "/root/drive.py"], stdin=DRIVE)
-        assert drive(store, "disk.start", "files.make", "files.start", "disk.state") == [
-            None,
-            None,
-            None,
-            "started",
-        ]
-        assert write(store, "before")
-        yield store
-        report = getattr(request.node, "report_call", None)
-        if report is None or report.failed:
-            collect(lab, folders.build_folder() / "failed" / request.node.name)
+    store = restored(shared_disk.store_alone, waiting_for)["store"]
+    store.exec(["mkdir", "-p", "/etc/pairkeep"])
+    for name, text in SECRETS.items():
+        store.exec(["tee", f"/etc/pairkeep/{name}"], stdin=f"{text}\n")
+        store.exec(["chmod", "600", f"/etc/pairkeep/{name}"])
+    store.exec(["tee", "/root/drive.py"], stdin=DRIVE)
+    assert drive(store, "disk.start", "files.make", "files.start", "disk.state") == [None, None, None, "started"]
+    assert write(store, "before")
+    return store
 
 
 def sandbox() -> Iterator[str]:

@@ -4,35 +4,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from appliance.build import folders
-from appliance.build.progress import Progress
 from appliance.lab import director
-from appliance.lab.cluster import formed
-from appliance.lab.collect import collect
 from appliance.lab.director import WEB, mood, spread
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 
-LAB = "vm-tests-lvs-watch"
 # Looks are 10 s apart, and what is found is looked at again; machines without KVM take their time as well.
 PUT_RIGHT_S = 60.0
 SERVICE, SERVER = ("-t", f"{WEB}:81"), ("-r", "10.9.1.21:81")
-
-
-@pytest.fixture
-def lab(request: pytest.FixtureRequest, progress: Progress) -> Iterator[Lab]:
-    Lab.open(LAB).down()
-    with formed(LAB, director.directors(progress), director.waiting_for, progress) as found:
-        found.wait_for("connections work", lambda: director.waiting_for(found) is None, timeout_s=60)
-        yield found
-        report = getattr(request.node, "report_call", None)
-        if report is None or report.failed:
-            collect(found, folders.build_folder() / "failed" / request.node.name)
 
 
 def status(machine: Machine) -> dict[str, dict[str, Any]]:
@@ -51,15 +34,15 @@ def saved(machine: Machine) -> set[str]:
 
 
 @pytest.mark.long
-def test_what_somebody_does_to_the_table_is_told_and_put_right(lab: Lab) -> None:
-    alpha = lab["alpha"]
+def test_what_somebody_does_to_the_table_is_told_and_put_right(directors: Lab) -> None:
+    alpha = directors["alpha"]
     before = saved(alpha)
     alpha.exec(["ipvsadm", "-d", *SERVICE, *SERVER])
     alpha.exec(["ipvsadm", "-E", *SERVICE, "-s", "sh"])
     alpha.exec(["ipvsadm", "-e", *SERVICE, "-r", "10.9.1.22:81", "-g", "-w", "7"])
     alpha.exec(["ipvsadm", "-a", *SERVICE, "-r", "10.9.1.99:81", "-g"])
     assert saved(alpha) != before
-    lab.wait_for("all is as it was", lambda: saved(alpha) == before, timeout_s=PUT_RIGHT_S)
+    directors.wait_for("all is as it was", lambda: saved(alpha) == before, timeout_s=PUT_RIGHT_S)
     said = texts(alpha)
     for text in (
         "dr: 10.9.1.21:81 is missing; put right",
@@ -69,8 +52,8 @@ def test_what_somebody_does_to_the_table_is_told_and_put_right(lab: Lab) -> None
     ):
         assert text in said
     # What keepalived takes out itself stays out, with the reason.
-    mood(lab, 21, "500")
-    lab.wait_for("21 is out", lambda: "21" not in spread(lab, WEB, 81, 4), timeout_s=30)
+    mood(directors, 21, "500")
+    directors.wait_for("21 is out", lambda: "21" not in spread(directors, WEB, 81, 4), timeout_s=30)
     found = status(alpha)["dr"]
     assert [server["state"] for server in found["servers"]] == ["down", "up", "up", "up"]
     assert found["servers"][0]["why"]
@@ -79,18 +62,18 @@ def test_what_somebody_does_to_the_table_is_told_and_put_right(lab: Lab) -> None
 
 
 @pytest.mark.long
-def test_a_drained_server_keeps_its_connections_and_gets_no_new_ones_on_either_director(lab: Lab) -> None:
-    names = [server["name"] for server in status(lab["alpha"])["dr"]["servers"]]
-    downloads = director.Downloads(lab, [f"http://{WEB}:81/slow/60" for _ in range(8)])
-    lab["alpha"].exec(["pairkeep", "real", "drain", names[0], "--virtual", "dr"], timeout_s=60)
+def test_a_drained_server_keeps_its_connections_and_gets_no_new_ones_on_either_director(directors: Lab) -> None:
+    names = [server["name"] for server in status(directors["alpha"])["dr"]["servers"]]
+    downloads = director.Downloads(directors, [f"http://{WEB}:81/slow/60" for _ in range(8)])
+    directors["alpha"].exec(["pairkeep", "real", "drain", names[0], "--virtual", "dr"], timeout_s=60)
     for name in director.DIRECTORS:
-        lab.wait_for(
+        directors.wait_for(
             f"it is drained on {name}",
-            lambda machine=lab[name]: status(machine)["dr"]["servers"][0]["weight"] == 0,
+            lambda machine=directors[name]: status(machine)["dr"]["servers"][0]["weight"] == 0,
             timeout_s=PUT_RIGHT_S,
         )
-    assert status(lab["alpha"])["dr"]["servers"][0]["state"] == "drained"
-    assert "21" not in spread(lab, WEB, 81, 9)
+    assert status(directors["alpha"])["dr"]["servers"][0]["state"] == "drained"
+    assert "21" not in spread(directors, WEB, 81, 9)
     assert downloads.finish() == 0
-    lab["beta"].exec(["pairkeep", "real", "enable", "10.9.1.21"], timeout_s=60)
-    lab.wait_for("it is back", lambda: "21" in spread(lab, WEB, 81, 4), timeout_s=PUT_RIGHT_S)
+    directors["beta"].exec(["pairkeep", "real", "enable", "10.9.1.21"], timeout_s=60)
+    directors.wait_for("it is back", lambda: "21" in spread(directors, WEB, 81, 4), timeout_s=PUT_RIGHT_S)

@@ -4,40 +4,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from appliance.build import folders
-from appliance.build.progress import Progress
 from appliance.lab import san
-from appliance.lab.cluster import formed
 from appliance.lab.lab import Lab
-from appliance.lab.spec import Topology
-from appliance.lab.trial import Trial, keep_evidence
+from appliance.lab.trial import Trial
 
-LAB = "vm-tests"
 KEY = "0xabc1"
 # Sectors that show that the client goes on.
 SOME = 400
 
 
-@pytest.fixture(scope="session")
-def san_machines(progress: Progress) -> Topology:
-    return san.san_pair(progress)
-
-
 @pytest.fixture
-def store(request: pytest.FixtureRequest, san_machines: Topology, progress: Progress) -> Iterator[Trial]:
+def store(restored: Callable[..., Lab]) -> Trial:
     """A formed pair whose LUNs a client has."""
-    Lab.open(LAB).down()
-    with formed(LAB, san_machines, san.waiting_for, progress) as lab:
-        trial = Trial(lab)
-        yield trial
-        report = getattr(request.node, "report_call", None)
-        if report is None or report.failed:
-            keep_evidence(trial, folders.build_folder() / "failed" / Path(request.node.name).name)
+    return Trial(restored(san.san_pair, san.waiting_for))
 
 
 @pytest.fixture

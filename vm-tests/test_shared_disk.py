@@ -4,21 +4,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from appliance.build import folders
-from appliance.build.progress import Progress
 from appliance.lab import shared_disk
-from appliance.lab.cluster import formed
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
-from appliance.lab.spec import Topology
-from appliance.lab.trial import Trial, keep_evidence
+from appliance.lab.trial import Trial
 
-LAB = "vm-tests"
 # As long as writes wait for a target that is away, and longer than that by what the rest may take.
 TIMEOUT_S, LONGER_S = 60, 40
 RECOVERED_S = 300.0
@@ -26,21 +20,10 @@ RECOVERED_S = 300.0
 Check = Callable[[], None]
 
 
-@pytest.fixture(scope="session")
-def shared_machines(progress: Progress) -> Topology:
-    return shared_disk.shared_disk_pair(progress)
-
-
 @pytest.fixture
-def shared(request: pytest.FixtureRequest, shared_machines: Topology, progress: Progress) -> Iterator[Trial]:
+def shared(restored: Callable[..., Lab]) -> Trial:
     """A formed pair on a shared disk."""
-    Lab.open(LAB).down()
-    with formed(LAB, shared_machines, shared_disk.waiting_for, progress) as lab:
-        trial = Trial(lab)
-        yield trial
-        report = getattr(request.node, "report_call", None)
-        if report is None or report.failed:
-            keep_evidence(trial, folders.build_folder() / "failed" / Path(request.node.name).name)
+    return Trial(restored(shared_disk.shared_disk_pair, shared_disk.waiting_for))
 
 
 @pytest.fixture
