@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
-from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_problems, portal
+from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_keys, chap_problems, portal
 from appliance.config.shape import (
     Check,
     Path,
@@ -84,7 +84,6 @@ def initiator_name(cluster: str, node: str) -> str:
 
 def entry(password_file: Check) -> Check:
     """What one table looks like; ``password_file`` checks the path of a file that holds a secret."""
-    user = text("a CHAP user name of at most 223 letters, digits, and . : _ @ -", r"[A-Za-z0-9_.:@-]{1,223}")
     keys = table(
         "a table",
         {
@@ -101,10 +100,7 @@ def entry(password_file: Check) -> Check:
             "lun": number(0, LAST_LUN, ""),
             "wwn": text("16 or 32 hexadecimal digits, with or without 0x", r"(0x)?([0-9a-fA-F]{16}){1,2}"),
             "serial": text("a unit serial number of at most 252 characters, without blanks", r"[!-~]{1,252}"),
-            "user": user,
-            "password_file": password_file,
-            "target_user": user,
-            "target_password_file": password_file,
+            **chap_keys(password_file),
             "timeout_s": number(5, 3600, "seconds"),
         },
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from appliance.config.shape import Path, Problem, shown
+from appliance.config.shape import Check, Path, Problem, shown, text
 
 # What names that nobody chose begin with: "iqn.", a month in which the domain was its owner's, the domain reversed.
 AUTHORITY = "iqn.2026-11.org.pairkeep"
@@ -19,6 +19,7 @@ LONGEST_NAME = 223
 LAST_LUN = 16383
 # Who proves what to whom by CHAP: the initiator itself, and with mutual CHAP the target too.
 CHAP = (("user", "password_file"), ("target_user", "target_password_file"))
+_user = text("a CHAP user name of at most 223 letters, digits, and . : _ @ -", r"[A-Za-z0-9_.:@-]{1,223}")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ def portal(written: str) -> Portal:
     if found.version != version:
         raise ValueError(written)
     return Portal(found, int(port))
+
+
+def chap_keys(password_file: Check) -> dict[str, Check]:
+    """What each key of `CHAP` looks like; ``password_file`` checks the path of a file that holds a secret."""
+    return {key: check for keys in CHAP for key, check in zip(keys, (_user, password_file), strict=True)}
 
 
 def chap_problems(path: Path, table: Mapping[str, Any]) -> Iterator[Problem]:

@@ -64,14 +64,14 @@ def read(path: Path) -> str:
 
 def parse(text: str, name: str = "cluster.toml") -> Cluster:
     """Raises ConfigError, which calls the text ``name``."""
-    raw = values(text, name)
+    raw = read_toml(text, name)
     found = schema.problems(raw)
     found += rules.problems(shape.without(raw, [path for path, _ in found]))
     refuse(raw, found, name)
     return _cluster(raw)
 
 
-def values(text: str, name: str) -> dict[str, Any]:
+def read_toml(text: str, name: str) -> dict[str, Any]:
     """What TOML means, unchecked. Raises ConfigError."""
     try:
         return tomllib.loads(text)

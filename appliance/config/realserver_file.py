@@ -30,7 +30,7 @@ def load(path: Path) -> tuple[RealServer, ...]:
 
 def parse(text: str, name: str = "realserver.toml") -> tuple[RealServer, ...]:
     """Raises ConfigError, which calls the text ``name``."""
-    raw = cluster_file.values(text, name)
+    raw = cluster_file.read_toml(text, name)
     found = shape.mistakes(_SHAPE, raw)
     rest = shape.without(raw, [path for path, _ in found])
     found += realserver.problems(rest.get("realserver", {}))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
-from appliance.config.iscsi import AUTHORITY, CHAP, LAST_LUN, LONGEST_NAME, Portal, portal
+from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_keys, portal
 from appliance.config.shape import Check, Unknown, array, checked, named, number, table, text, value_like
 
 Raw = Mapping[str, Any]
@@ -148,13 +148,12 @@ _boolean = value_like("true or false", lambda v: isinstance(v, bool))
 
 def target_entry(name: Check, folder: Check, path: Check) -> Check:
     """What a ``[target.NAME]`` table looks like; ``name`` checks a LUN's, ``folder`` and ``path`` paths."""
-    user = text("a CHAP user name of at most 223 letters, digits, and . : _ @ -", r"[A-Za-z0-9_.:@-]{1,223}")
     acl = table(
         'a table like { initiator = "iqn.2026-01.org.example:web1" }',
         {"initiator": _iqn},
         {
             "luns": array("an array of at least one name of a [lun.NAME] table", name, least=1),
-            **{key: check for keys in CHAP for key, check in zip(keys, (user, path), strict=True)},
+            **chap_keys(path),
         },
     )
     return table(

@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
@@ -14,10 +13,9 @@ from typing import Any
 
 import voluptuous as vol
 
-from appliance.config.load import ConfigError, parse
+from appliance.config.load import ConfigError, parse, read_toml
 from appliance.config.model import Cluster
 from appliance.config.shape import shown
-from appliance.errors import InputError
 from appliance.firstboot import checks
 from appliance.firstboot.fields import Check
 from appliance.firstboot.network import LinkSettings
@@ -162,16 +160,18 @@ _SCHEMA = vol.Schema(
 )
 
 
-def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
-    """Raises ConfigError or InputError, naming ``name``, the key, what was found and what was expected."""
+def checked(text: str, schema: vol.Schema, name: str) -> dict[str, Any]:
+    """What file ``name`` says, if it is as ``schema`` wants it. Raises ConfigError or InputError."""
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name}: not valid TOML: {error}") from error
-    try:
-        found: dict[str, Any] = _SCHEMA(raw)
+        found: dict[str, Any] = schema(read_toml(text, name))
     except vol.MultipleInvalid as errors:
         raise ConfigError(name, tuple(f"{'.'.join(map(str, e.path))}: {e.msg}" for e in errors.errors)) from errors
+    return found
+
+
+def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
+    """Raises ConfigError or InputError, naming ``name``, the key, what was found and what was expected."""
+    found = checked(text, _SCHEMA, name)
     cluster = parse(found["cluster"], f"{name}: cluster")
     problems: list[str] = []
     names = [node.name for node in cluster.nodes]

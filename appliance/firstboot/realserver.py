@@ -7,13 +7,10 @@ import os
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import voluptuous as vol
 
-from appliance.config.load import ConfigError
 from appliance.config.realserver_file import FILE, parse
-from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.firstboot import answers, steps
 from appliance.firstboot.answers import Settings
@@ -51,14 +48,7 @@ def is_for_realserver(text: str) -> bool:
 
 def parse_answers(text: str, name: str = "pairkeep.toml") -> RealServerAnswers:
     """Raises ConfigError or InputError, naming ``name``, the key, what was found and what was expected."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name}: not valid TOML: {error}") from error
-    try:
-        found: dict[str, Any] = _SCHEMA(raw)
-    except vol.MultipleInvalid as errors:
-        raise ConfigError(name, tuple(f"{'.'.join(map(str, e.path))}: {e.msg}" for e in errors.errors)) from errors
+    found = answers.checked(text, _SCHEMA, name)
     parse(found["realserver"], f"{name}: realserver")
     return RealServerAnswers(
         found["name"],

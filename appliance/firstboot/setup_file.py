@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from appliance.config.load import ConfigError
+from appliance.config.load import ConfigError, read_toml
 from appliance.config.shape import shown
-from appliance.errors import InputError
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link
 from appliance.firstboot.fields import Values
 from appliance.firstboot.given import LINK_PAGE, WITNESS, Given
@@ -31,10 +30,7 @@ def is_setup(text: str) -> bool:
 
 def parse_setup(text: str, name: str = "pairkeep.toml") -> Setup:
     """Page key -> field -> answer. Raises ConfigError with every mistake that can be seen without the machine."""
-    try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{name}: not valid TOML: {error}") from error
+    raw = read_toml(text, name)
     problems = [f"{key}: unknown key, expected only [{SETUP}.…] tables" for key in raw if key != SETUP]
     found: dict[str, Values] = {}
     if not isinstance(raw[SETUP], dict):
