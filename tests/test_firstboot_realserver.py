@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_interface
+from pathlib import Path
 
 import pytest
 
+from appliance.cli.main import main
 from appliance.errors import InputError
 from appliance.firstboot.answers import Settings
 from appliance.firstboot.network import LinkSettings
@@ -61,3 +63,13 @@ def test_other_answers_are_not_taken_for_these() -> None:
     assert not is_for_realserver('node = "alpha"')
     assert not is_for_realserver("[setup.name]")
     assert not is_for_realserver("no TOML at all [")
+
+
+def test_the_command_looks_at_it_as_well(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pairkeep.toml"
+    path.write_text(TEXT)
+    assert main(["answers", "check", str(path)]) == 0
+    assert "It sets up web1 as a real server." in capsys.readouterr().out
+    path.write_text(TEXT.replace('"dr"', '"dsr"'))
+    assert main(["answers", "check", str(path)]) == 2
+    assert 'realserver.web.forwarding: found "dsr"' in capsys.readouterr().err

@@ -26,11 +26,14 @@ def run(args: argparse.Namespace) -> int:
 def _checked(path: Path) -> str:
     """What kind of file it is, in words. Raises ConfigError, InputError."""
     from appliance.config.load import read
+    from appliance.firstboot import realserver
     from appliance.firstboot.answers import parse_answers
     from appliance.firstboot.setup_file import is_setup, parse_setup
 
     text = read(path)
     if is_setup(text):
         return f"It answers the wizard's pages: {', '.join(sorted(parse_setup(text, str(path))))}."
+    if realserver.is_for_realserver(text):
+        return f"It sets up {realserver.parse_answers(text, str(path)).node} as a real server."
     answers = parse_answers(text, str(path))
     return f"It sets up {answers.node} of the cluster {answers.cluster.name}."
