@@ -17,6 +17,7 @@ from appliance.errors import PairkeepError
 from appliance.lab import by_hand
 from appliance.lab.machine import Machine
 from appliance.lab.outage import Breakdown, breakdown
+from appliance.lab.spec import Topology
 from appliance.lab.trial import Trial, events, trial
 from appliance.lab.writer import longest_outage
 
@@ -53,9 +54,9 @@ class Run:
     parts: Breakdown | None = None
 
 
-def power_cut(lab: str, progress: Progress, rows: int) -> Run:
+def power_cut(lab: str, progress: Progress, rows: int, machines: Topology | None = None) -> Run:
     """Cut the power of the active machine after ``rows`` rows. Raises PairkeepError when one is lost."""
-    with trial(lab, progress) as pair:
+    with trial(lab, progress, machines) as pair:
         active = pair.active
         survivor = pair.other(active)
         pair.start()
@@ -69,9 +70,9 @@ def power_cut(lab: str, progress: Progress, rows: int) -> Run:
         return Run(acknowledged, parts.total, parts)
 
 
-def service_killed(lab: str, progress: Progress, rows: int) -> Run:
+def service_killed(lab: str, progress: Progress, rows: int, machines: Topology | None = None) -> Run:
     """Kill mariadbd; it is restarted in place."""
-    with trial(lab, progress) as pair:
+    with trial(lab, progress, machines) as pair:
         pair.start()
         pair.wait_rows(rows)
         killed_at = time.time()
@@ -80,9 +81,9 @@ def service_killed(lab: str, progress: Progress, rows: int) -> Run:
         return Run(_sound(pair), longest_outage(pair.rows, since=killed_at).seconds)
 
 
-def switchover(lab: str, progress: Progress, rows: int) -> Run:
+def switchover(lab: str, progress: Progress, rows: int, machines: Topology | None = None) -> Run:
     """Move the group on purpose."""
-    with trial(lab, progress) as pair:
+    with trial(lab, progress, machines) as pair:
         target = pair.other(pair.active).name
         pair.start()
         pair.wait_rows(rows)
@@ -92,7 +93,7 @@ def switchover(lab: str, progress: Progress, rows: int) -> Run:
         return Run(_sound(pair), longest_outage(pair.rows, since=ordered_at).seconds)
 
 
-SCENARIOS: dict[str, Callable[[str, Progress, int], Run]] = {
+SCENARIOS: dict[str, Callable[[str, Progress, int, Topology | None], Run]] = {
     "power-cut": power_cut,
     "service-killed": service_killed,
     "switchover": switchover,
