@@ -41,7 +41,8 @@ def test_a_signature_holds_for_these_sums_and_no_others(folder: Path, tmp_path: 
     allowed.write_text(f"release {key.with_suffix('.pub').read_text()}")
     sums = folder / export.SUMS
     signature = sums.with_suffix(".sig")
-    verify = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "release", "-n", export.NAMESPACE, "-s", signature]
+    verify: list[str | Path] = ["ssh-keygen", "-Y", "verify", "-f", allowed, "-I", "release"]
+    verify += ["-n", export.NAMESPACE, "-s", signature]
     run(verify, stdin=sums.read_text())
     with pytest.raises(RunError, match="Signature verification failed|incorrect signature"):
         run(verify, stdin=sums.read_text() + "x")

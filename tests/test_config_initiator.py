@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from appliance.cli import initiator as command
 from appliance.cli.main import main
-from appliance.config.initiator import Initiator, InitiatorRole, Portal, initiator_name, portal
+from appliance.config.initiator import Initiator, InitiatorRole, initiator_name
+from appliance.config.iscsi import Portal, portal
 from appliance.config.load import load, parse
 from appliance.config.model import Filesystem
 from appliance.render import render_all

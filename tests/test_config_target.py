@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.config.iscsi import Portal, portal
 from appliance.config.load import load, parse
-from appliance.config.target import Acl, Portal, portal, wwn_of
+from appliance.config.target import Acl, wwn_of
 from appliance.drivers import chap
 from appliance.drivers.base import DriverError
 from appliance.render import render_all

@@ -21,7 +21,7 @@ from appliance.decide.messages import (
     SetStandby,
 )
 from appliance.decide.steps import Fence, Start, Step, Stop
-from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp
+from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp, State
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
 from appliance.supervisor.changeover import CHANGE_S
@@ -345,7 +345,7 @@ def test_a_node_changes_over_once_it_is_for_good_and_what_has_to_stop_is_stopped
     assert desk.begun == [Stop("shop", 3)]
     assert desk.taken_up is None
     for index in (3, 2, 1, 0):
-        states = tuple("started" if i < index else "stopped" for i in range(4))
+        states: tuple[State, ...] = tuple("started" if i < index else "stopped" for i in range(4))
         if index == 0:
             core.on_drbd("shopdata", replace(PAIRED, role="Secondary"))
         core.on_step_done(Stop("shop", index), None, states)

@@ -40,7 +40,7 @@ def failing(node: str, fails: tuple[int, ...], states: tuple[State, ...] = OFF, 
     return report(node, groups={"shop": GroupReport(states, fails, stuck)})
 
 
-DOWN = {"down": ("alpha",)}
+DOWN = ("alpha",)
 STALE = replace(BOTH, current={"shopdata": ("alpha",)})
 
 PLACEMENTS = [
@@ -57,24 +57,24 @@ PLACEMENTS = [
         id="not surely down",
     ),
     pytest.param(
-        view(report("beta", drbd=ALONE, **DOWN), report("witness")), None, "waiting for alpha", id="one doubts"
+        view(report("beta", drbd=ALONE, down=DOWN), report("witness")), None, "waiting for alpha", id="one doubts"
     ),
     pytest.param(
-        view(report("beta", drbd=ALONE, **DOWN), report("witness", **DOWN)),
+        view(report("beta", drbd=ALONE, down=DOWN), report("witness", down=DOWN)),
         "beta",
         "starts on beta",
         id="surely down",
     ),
     pytest.param(
-        view(report("beta", drbd=ALONE, **DOWN), report("witness", **DOWN), record=STALE),
+        view(report("beta", drbd=ALONE, down=DOWN), report("witness", down=DOWN), record=STALE),
         None,
         "no node can run it",
         id="stale by the record",
     ),
     pytest.param(
         view(
-            report("beta", drbd=replace(ALONE, disk="Consistent"), **DOWN),
-            report("witness", **DOWN),
+            report("beta", drbd=replace(ALONE, disk="Consistent"), down=DOWN),
+            report("witness", down=DOWN),
         ),
         None,
         "no node can run it",

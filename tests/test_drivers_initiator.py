@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +10,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from appliance.config.initiator import Initiator, Portal
+from appliance.config.initiator import Initiator
+from appliance.config.iscsi import Portal
 from appliance.drivers import initiator
 from appliance.drivers.base import DriverError
 from appliance.drivers.filesystem import Mount
@@ -20,8 +20,10 @@ from appliance.drivers.reservation import Reservation
 
 TARGET = "iqn.2026-01.org.example:store.shop"
 CONFIG = Initiator("shopdata", TARGET, Portal(ip_address("10.9.1.50")), lun=1)
-CHAP = {"user": "shop", "password_file": "/etc/pairkeep/store.password"}
-MUTUAL = {"target_user": "store", "target_password_file": "/etc/pairkeep/store-itself.password"}
+CHAP = replace(CONFIG, user="shop", password_file="/etc/pairkeep/store.password")  # noqa: S106
+MUTUAL = replace(CHAP, target_user="store", target_password_file="/etc/pairkeep/store-itself.password")  # noqa: S106
+# Whose disk is to be told by its wwn or its serial.
+NO_LUN = replace(CONFIG, lun=None)
 # As udev of Debian 13 has them for a disk of tgt's.
 TGT = {
     "ID_SERIAL": "360000000000000000e00000000010001",
@@ -41,33 +43,33 @@ def test_nothing_logs_in_by_itself_and_a_lost_target_is_waited_for_as_long_as_sa
 
 
 def test_chap_is_told_as_the_target_asks_for_it() -> None:
-    once = record(replace(CONFIG, **CHAP), "secret", None)
+    once = record(CHAP, "secret", None)
     assert "node.session.auth.authmethod = CHAP\n" in once
     assert "node.session.auth.username = shop\nnode.session.auth.password = secret\n" in once
     assert "_in" not in once.replace("noop_out_interval", "").replace("initial_login", "")
-    mutual = record(replace(CONFIG, **CHAP, **MUTUAL), "secret", "theirs")
+    mutual = record(MUTUAL, "secret", "theirs")
     assert "node.session.auth.username_in = store\nnode.session.auth.password_in = theirs\n" in mutual
 
 
 @pytest.mark.parametrize(
-    ("which", "lun", "found"),
+    ("config", "lun", "found"),
     [
-        ({"lun": 1}, 1, True),
-        ({"lun": 1}, 0, False),
-        ({"wwn": "60000000000000000e00000000010001"}, 7, True),
-        ({"wwn": "60000000000000000e00000000010002"}, 1, False),
+        (replace(CONFIG, lun=1), 1, True),
+        (replace(CONFIG, lun=1), 0, False),
+        (replace(NO_LUN, wwn="60000000000000000e00000000010001"), 7, True),
+        (replace(NO_LUN, wwn="60000000000000000e00000000010002"), 1, False),
         # The first half of a name may be that of many disks.
-        ({"wwn": "6000000000000000"}, 1, False),
-        ({"serial": "beaf11"}, 7, True),
-        ({"serial": "beaf1"}, 1, False),
+        (replace(NO_LUN, wwn="6000000000000000"), 1, False),
+        (replace(NO_LUN, serial="beaf11"), 7, True),
+        (replace(NO_LUN, serial="beaf1"), 1, False),
     ],
 )
-def test_a_disk_is_found_by_what_it_is(which: Mapping[str, int | str], lun: int, found: bool) -> None:
-    assert is_wanted(replace(CONFIG, **{"lun": None, **which}), lun, TGT) == found
+def test_a_disk_is_found_by_what_it_is(config: Initiator, lun: int, found: bool) -> None:
+    assert is_wanted(config, lun, TGT) == found
 
 
 def test_a_wwn_is_found_where_udev_has_only_the_name_with_its_kind() -> None:
-    config = replace(CONFIG, lun=None, wwn="60000000000000000e00000000010001")
+    config = replace(NO_LUN, wwn="60000000000000000e00000000010001")
     assert is_wanted(config, 1, {"ID_SERIAL": TGT["ID_SERIAL"]})
     assert not is_wanted(config, 1, {})
 
@@ -140,8 +142,12 @@ def test_state(
         assert value is not None, "a target that is away must not be asked: that would not end"
         return value
 
+    def is_registered(_: Reservation) -> bool:
+        asked.append(True)
+        return answer(registered)
+
     monkeypatch.setattr(Reservation, "is_held", lambda _: answer(held))
-    monkeypatch.setattr(Reservation, "is_registered", lambda _: asked.append(True) or answer(registered))
+    monkeypatch.setattr(Reservation, "is_registered", is_registered)
     port = "40000"
     monkeypatch.setattr(
         initiator, "sessions", lambda _target: [Session(1, session, tmp_path, port)] if session else []

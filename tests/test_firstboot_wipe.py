@@ -20,6 +20,8 @@ class Asked:
 
 
 ANSWERS = cast(Answers, Asked())
+# What a machine that was a node has kept.
+RECORD = "record.json"
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     found: list[object] = []
     monkeypatch.setattr(steps, "run", found.append)
     monkeypatch.setattr(steps, "CLUSTER_TOML", tmp_path / "cluster.toml")
-    monkeypatch.setattr(steps, "RECORD", tmp_path / "record.json")
+    monkeypatch.setattr(steps, "RECORD", tmp_path / RECORD)
     return found
 
 
@@ -43,8 +45,8 @@ def test_a_node_s_disk_is_not_erased_though_the_answers_are_still_there(erased: 
     assert erased == []
 
 
-def test_a_machine_that_has_been_a_node_is_asked_about(erased: list[object]) -> None:
-    steps.RECORD.touch()
+def test_a_machine_that_has_been_a_node_is_asked_about(tmp_path: Path, erased: list[object]) -> None:
+    (tmp_path / RECORD).touch()
     with pytest.raises(InputError, match="was a node"):
         steps._wipe_disk(ANSWERS)
     assert erased == []

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spake2 import SPAKE2_A, SPAKE2_B
 
 from appliance.errors import InputError
 from appliance.joining import Bundle, Candidate, Host, JoinError, channel, host, join, joiner, normalised, records
@@ -170,7 +171,7 @@ def test_who_hangs_up_after_the_password_exchange_has_used_a_try(create: Callabl
     creator, screen = create()
     for _ in range(3):
         with _stranger(creator) as wire:
-            wire.send(channel.MAGIC + b"J" + channel.SPAKE2_A(b"guess").start(), 5)
+            wire.send(channel.MAGIC + b"J" + SPAKE2_A(b"guess").start(), 5)
             assert wire.receive(5, 100).startswith(channel.MAGIC + channel.GO)
     screen.heard("locked")
     assert creator.code == ""
@@ -217,26 +218,26 @@ def test_a_code_expires(create: Callable[..., Creator], beta: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("candidate", "reason"),
     [
-        ({"version": "1.3.0"}, "beta has Pairkeep 1.3.0, alpha has 1.2.3; expected the same on both: "),
-        ({"version": "2.2.3"}, "beta has Pairkeep 2.2.3, alpha has 1.2.3"),
-        ({"clock_s": 0.0}, "days apart: alpha has 20"),
-        ({"clock_s": time.time() + 86400 * 7}, "the clocks are 7 days apart"),
-        ({"clock_s": 1e300}, "no date at all"),
-        ({"name": "alpha"}, "two machines are called alpha"),
-        ({"name": "Beta!"}, "does not let this machine join"),
-        ({"links": ("10.9.1.300/24",)}, "does not let this machine join"),
-        ({"disk": '/dev/"\n'}, "does not let this machine join"),
+        (replace(BETA, version="1.3.0"), "beta has Pairkeep 1.3.0, alpha has 1.2.3; expected the same on both: "),
+        (replace(BETA, version="2.2.3"), "beta has Pairkeep 2.2.3, alpha has 1.2.3"),
+        (replace(BETA, clock_s=0.0), "days apart: alpha has 20"),
+        (replace(BETA, clock_s=time.time() + 86400 * 7), "the clocks are 7 days apart"),
+        (replace(BETA, clock_s=1e300), "no date at all"),
+        (replace(BETA, name="alpha"), "two machines are called alpha"),
+        (replace(BETA, name="Beta!"), "does not let this machine join"),
+        (replace(BETA, links=("10.9.1.300/24",)), "does not let this machine join"),
+        (replace(BETA, disk='/dev/"\n'), "does not let this machine join"),
     ],
 )
 def test_a_candidate_that_does_not_fit_is_told_why(
-    create: Callable[..., Creator], beta: Machine, change: dict[str, object], reason: str
+    create: Callable[..., Creator], beta: Machine, candidate: Candidate, reason: str
 ) -> None:
     creator, screen = create(
         admit=lambda one: f"two machines are called {one.name}" if one.name == "alpha" else None
     )
-    assert reason in beta.join(creator, replace(BETA, **change)).refusal()
+    assert reason in beta.join(creator, candidate).refusal()
     assert creator.joined == ()
     # It knew the code, so that one still counts.
     beta.join(creator, BETA)
@@ -267,7 +268,7 @@ def test_a_host_that_does_not_know_the_code_is_told_nothing(beta: Machine) -> No
             sock, _ = listener.accept()
             wire = channel.Wire(sock)
             channel.greeted(wire)
-            wire.send(channel.MAGIC + channel.GO + channel.SPAKE2_B(b"guess").start(), 5)
+            wire.send(channel.MAGIC + channel.GO + SPAKE2_B(b"guess").start(), 5)
             wire.receive(5, 100)
             wire.send(b"\0" * 32, 5)
             with contextlib.suppress(channel.Lost):

@@ -12,13 +12,14 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-import joining_machines
 import pytest
-from joining_machines import DONE, POWER_CUT
+
+from tests import joining_machines
+from tests.joining_machines import DONE, POWER_CUT
 
 # From a process without threads, in which everything slow is imported already.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["joining_machines"])
+PROCESSES.set_forkserver_preload([joining_machines.__name__])
 JOINERS = ("beta", "witness")
 WITHIN_S = 30.0
 

@@ -17,8 +17,8 @@ from appliance.errors import InputError
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.render import write
 from appliance.run import RunError
+from appliance.sim import faults
 from appliance.sim.cluster import SimCluster
-from appliance.sim.faults import wish
 from appliance.sim.repair import attend
 from appliance.sim.shapes import cluster_of
 from appliance.upkeep import versions as module
@@ -261,7 +261,7 @@ def test_all_nodes_change_over_whatever_happens_meanwhile(shape: str, seeds: ran
         sim.run_until(sim.healthy, 60.0, "formed")
         config = Configuration(1, "new", (group,))
         address = sim.cluster.groups[0].resources[-1].id
-        assert wish(sim, chance.choice(list(sim.sites)), Configure("", config), "applies version 1")
+        assert faults.wish(sim, chance.choice(list(sim.sites)), Configure("", config), "applies it")
         sim.run_for(chance.uniform(0.0, 6.0))
         victim = chance.choice(list(sim.sites))
         match seed % 4:
@@ -302,7 +302,7 @@ def test_a_change_that_stops_nothing_touches_nothing() -> None:
         sim.judge.untouchable = True
         for site in sim.sites.values():
             site.known["new"] = replace(sim.cluster, fence_delay_s=7.0)
-        assert wish(sim, "witness", Configure("", Configuration(1, "new")), "applies version 1")
+        assert faults.wish(sim, "witness", Configure("", Configuration(1, "new")), "applies it")
         sim.run_for(20.0)
         sim.run_until(sim.healthy, 20.0, "all run by it")
         assert {s.process.core.config.version for s in sim.sites.values() if s.process is not None} == {1}
@@ -314,7 +314,7 @@ def test_of_two_that_apply_at_once_one_wins_and_all_run_by_that() -> None:
         machine.power_on()
     sim.run_until(sim.healthy, 60.0, "formed")
     for node, text in (("alpha", "one"), ("beta", "another")):
-        assert wish(sim, node, Configure("", Configuration(1, text)), "applies")
+        assert faults.wish(sim, node, Configure("", Configuration(1, text)), "applies it")
     sim.run_for(25.0)
     sim.run_until(sim.healthy, 20.0, "all run by one")
     assert len({s.process.core.config.text for s in sim.sites.values() if s.process is not None}) == 1
@@ -327,7 +327,7 @@ def test_a_node_that_was_away_takes_the_version_up_when_it_is_back() -> None:
     sim.run_until(sim.healthy, 60.0, "formed")
     sim.machines["beta"].power_off("power cut")
     sim.run_for(20.0)
-    assert wish(sim, "alpha", Configure("", Configuration(1, "one")), "applies")
+    assert faults.wish(sim, "alpha", Configure("", Configuration(1, "one")), "applies it")
     sim.run_for(10.0)
     sim.machines["beta"].power_on()
     sim.run_for(10.0)

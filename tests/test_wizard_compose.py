@@ -203,10 +203,12 @@ def test_two_machines_become_a_cluster_over_a_real_connection(tmp_path: Path) ->
             join("127.0.0.1", host.code, same, on_event=lambda *_: None, port=host.port, folder=tmp_path / "x")
         got: list[object] = []
         beta = replace(BETA, clock_s=compose.candidate(MANUAL).clock_s)
-        words = {"on_event": lambda *_: None, "port": host.port, "folder": tmp_path / "beta"}
-        other = threading.Thread(
-            target=lambda: got.append(join("127.0.0.1", host.code, beta, **words)), daemon=True
-        )
+        port, folder = host.port, tmp_path / "beta"
+
+        def join_it() -> None:
+            got.append(join("127.0.0.1", host.code, beta, on_event=lambda *_: None, port=port, folder=folder))
+
+        other = threading.Thread(target=join_it, daemon=True)
         other.start()
         assert joined.wait(20)
         made = compose.bundle(MANUAL, OWN, host.joined)

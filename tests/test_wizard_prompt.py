@@ -6,14 +6,13 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 import pytest
 
 from appliance.firstboot import prompt as prompts
 from appliance.firstboot.prompt import Prompt
 from tests.wizard_machine import GOOD, KEY, ToyMachine
-from tests.wizard_screens import JOINED, Sitting
+from tests.wizard_screens import Sitting
 
 TO_GATHER = [
     *("", ""),
@@ -51,7 +50,7 @@ def test_lines_alone_lead_to_the_end(sitting: Sitting) -> None:
     done, told = talk(sitting, TO_GATHER)
     assert (done, sitting.wizard.page.key) == (False, "gather")
     assert "Code: K7QX-3M9T" in told
-    sitting.gathering.joined = tuple(SimpleNamespace(name=name) for name in JOINED)  # type: ignore[union-attr]
+    sitting.all_join()
     done, told = talk(sitting, ["", "yes"])
     assert done
     assert "Joined: beta, witness" in told

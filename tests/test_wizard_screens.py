@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from appliance.errors import PairkeepError
-from appliance.firstboot import tui as tui_module
 from tests.wizard_machine import GOOD, KEY, ToyMachine
 from tests.wizard_screens import FOLDER, TERMS, Sitting, Terminal, pictures
 
@@ -139,8 +139,8 @@ def test_settings_of_the_cards_that_nobody_keeps_are_undone(
     terminal.tui.show()
     terminal.tui.tick()
     assert "seconds unless you keep them" in shown_after(terminal)
-    now = tui_module.time.monotonic() + 61
-    monkeypatch.setattr(tui_module.time, "monotonic", lambda: now)
+    now = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     terminal.tui.tick()
     assert "set up as they were before" in shown_after(terminal)
     assert sitting.wizard.page.key == "link.enp0s2"

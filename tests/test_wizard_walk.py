@@ -100,7 +100,9 @@ def test_a_file_that_is_torn_begins_anew(tmp_path: Path) -> None:
 def test_new_settings_of_the_cards_are_tried_and_undone() -> None:
     machine = ToyMachine()
     wizard = walked(machine, "trial")
-    kind, settings = machine.done[-1]  # type: ignore[misc]
+    done = machine.done[-1]
+    assert isinstance(done, tuple)
+    kind, settings = done
     assert kind == "network"
     assert [one.interface for one in settings] == [link.mac for link in FACTS.links]
     wizard.undo_trial()

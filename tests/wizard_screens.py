@@ -16,7 +16,6 @@ import termios
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -24,10 +23,12 @@ import pyte
 import urwid
 
 from appliance.errors import PairkeepError
-from appliance.firstboot import forming
+from appliance.firstboot.forming import Gathering
+from appliance.firstboot.install import Report
 from appliance.firstboot.look import SIZE, look_of
 from appliance.firstboot.session import FirstBoot
 from appliance.firstboot.tui import Tui
+from appliance.joining import Candidate
 from tests.wizard_machine import GOOD, ToyMachine
 
 FOLDER = Path(__file__).parent / "wizard"
@@ -129,18 +130,22 @@ def _rich(cell: Any) -> str:
     return " ".join(words)
 
 
-JOINED = ("beta", "witness")
+JOINED = (
+    Candidate("beta", "worker", "1.2.3", 0.0, ("10.9.1.12/24",), None, None, {}),
+    Candidate("witness", "witness", "1.2.3", 0.0, ("10.9.1.13/24",), None, None, {}),
+)
 
 
-class Gathered:
-    """A `forming.Gathering` whose code and events are always the same; who joins is told from outside."""
+class Gathered(Gathering):
+    """One whose code and events are always the same, behind which is no `Host`; who joins is told from outside."""
 
-    code = "K7QX-3M9T"
-    addresses = ("10.9.1.11", "fd00:9:2::11")
+    code: str = "K7QX-3M9T"
+    addresses: tuple[str, ...] = ("10.9.1.11", "fd00:9:2::11")
+    joined: tuple[Candidate, ...] = ()
+    events: tuple[str, ...] = ("refused: a wrong code; 2 tries are left",)
 
     def __init__(self) -> None:
-        self.joined: tuple[Any, ...] = ()
-        self.events: tuple[str, ...] = ("refused: a wrong code; 2 tries are left",)
+        pass
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -160,11 +165,16 @@ class Sitting(FirstBoot):
         super().__init__(machine or ToyMachine(), path)
         self.fails: str = ""
 
-    def gather(self, changed: Callable[[], None]) -> Any:  # noqa: ARG002
-        self.gathering = self.gathering or Gathered()  # type: ignore[assignment]
+    def gather(self, _changed: Callable[[], None], /) -> Gathering:
+        self.gathering = self.gathering or Gathered()
         return self.gathering
 
-    def carry_out(self, report: forming.Report) -> str:
+    def all_join(self) -> None:
+        """The other machines do, to the one that waits for them."""
+        assert isinstance(self.gathering, Gathered)
+        self.gathering.joined = JOINED
+
+    def carry_out(self, report: Report) -> str:
         report("handing the configuration to the others")
         report("step 1 of 13: naming the data disk")
         if self.fails:
@@ -200,7 +210,7 @@ def pictures(term: str, path: Path) -> Iterator[tuple[str, Terminal]]:
                 terminal.press("esc")
             answer(terminal, session, GOOD[key])
         yield "14-gather", terminal
-        session.gathering.joined = tuple(SimpleNamespace(name=name) for name in JOINED)  # type: ignore[union-attr]
+        session.all_join()
         terminal.tui.show()
         terminal.draw()
         yield "14-gather-joined", terminal

@@ -8,7 +8,7 @@ life's script is known before it is lived.
 from __future__ import annotations
 
 from appliance.config.model import Address, Filesystem, Service
-from appliance.decide.messages import Fenced, SetMaintenance, SetStandby, Switchover
+from appliance.decide.messages import Change, Fenced, SetMaintenance, SetStandby, Switchover
 from appliance.errors import InputError
 from appliance.sim.cluster import SimCluster
 from appliance.sim.device import MOODS
@@ -278,7 +278,7 @@ def at_once(sim: SimCluster, node: str, what: str) -> None:
             wish(sim, here, SetMaintenance("", here == "alpha"), "switches maintenance")
 
 
-def wish(sim: SimCluster, node: str, change: Switchover | SetStandby | SetMaintenance, words: str) -> bool:
+def wish(sim: SimCluster, node: str, change: Change, words: str) -> bool:
     process = sim.sites[node].process
     if process is None or not sim.machines[node].running:
         return False
