@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.drivers import filesystem
 from appliance.drivers.base import DriverError
 from appliance.drivers.blank import is_blank
 from appliance.drivers.filesystem import (
@@ -83,6 +84,26 @@ def test_what_is_not_mounted_is_stopped(tmp_path: Path) -> None:
     driver = FilesystemDriver("/dev/drbd0", str(tmp_path))
     assert driver.state() == "stopped"
     driver.stop()
+
+
+def test_a_filesystem_that_met_an_error_since_it_was_mounted_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "EXT4", tmp_path)
+    monkeypatch.setattr(filesystem, "KNOWN", tmp_path / "known")
+    monkeypatch.setattr(FilesystemDriver, "_mount", lambda self: Mount(self.device, self.target, "ext4", ("rw",)))
+    (tmp_path / "drbd7").mkdir()
+    counted = tmp_path / "drbd7" / "errors_count"
+    counted.write_text("2\n")
+    driver = FilesystemDriver("/dev/drbd7", "/srv/mysql", options="noatime,errors=remount-ro")
+    # Nobody knows how many of them are old.
+    assert driver.state() == "started"
+    (tmp_path / "known").mkdir()
+    (tmp_path / "known" / "drbd7").write_text("2")
+    assert driver.state() == "started"
+    counted.write_text("3\n")
+    assert driver.state() == "failed"
+    assert FilesystemDriver("/dev/drbd7", "/srv/mysql", options="errors=continue").state() == "started"
 
 
 def test_a_device_that_is_no_watchdog_is_refused(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ class Filesystem:
 
     @property
     def mount_options(self) -> str:
-        """A shared disk refuses the writes of who has lost it; then nothing more shall be tried, as ext4 would."""
-        shared = self.device.startswith("initiator:") and "errors=" not in self.options
-        return f"{self.options},errors=remount-ro" if shared else self.options
+        """After an error ext4 goes on by default: it spreads what is wrong, or tries and tries on a disk it has lost."""
+        silent = self.type == "ext4" and "errors=" not in self.options
+        return f"{self.options},errors=remount-ro" if silent else self.options
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ POLL_S = 0.1
 # How long those who hold a filesystem have to let go: first when asked, then when killed.
 ASKED_S = 3.0
 KILLED_S = 5.0
+# Where ext4 counts the errors that it met, and where it is kept how many it knew of when it was mounted.
+EXT4 = Path("/sys/fs/ext4")
+KNOWN = Path("/run/pairkeep/ext4-errors")
 # A file system is worth a warning from here on, in percent of what an ordinary user may fill.
 FULL_PERCENT = 90
 
@@ -80,14 +83,15 @@ class FilesystemDriver:
         self._stop_timeout_s = stop_timeout_s
 
     def state(self) -> State:
-        """Failed: something else is mounted there, or an error has made the filesystem read-only."""
+        """Failed: something else is mounted there, or the filesystem takes no more writes after an error."""
         mount = self._mount()
         if mount is None:
             return "stopped"
         if not _same_device(mount.source, self.device):
             return "failed"
-        # options of mountinfo's last field are the superblock's: errors=remount-ro shows up here
-        return "failed" if "ro" in mount.options and "ro" not in self._options.split(",") else "started"
+        # options of mountinfo's last field are the superblock's: errors=remount-ro shows up here …
+        read_only = "ro" in mount.options and "ro" not in self._options.split(",")
+        return "failed" if read_only or self._has_new_errors() else "started"
 
     def is_blank(self) -> bool:
         return is_blank(Path(self.device))
@@ -113,6 +117,8 @@ class FilesystemDriver:
             )
         except RunError as error:
             raise DriverError(error.message) from error
+        KNOWN.mkdir(parents=True, exist_ok=True)
+        self._known.write_text(str(self._errors()))
 
     def stop(self) -> None:
         """Unmount; those who still use the filesystem are asked to end, then killed."""
@@ -127,6 +133,27 @@ class FilesystemDriver:
             if not self._ended(signal.SIGTERM, ASKED_S):
                 self._ended(signal.SIGKILL, KILLED_S)
             time.sleep(POLL_S)
+
+    def _has_new_errors(self) -> bool:
+        """… but not in Linux 6.12: ext4 shuts itself down and leaves that as it is (super.c, ext4_handle_error)."""
+        if "errors=continue" in self._options.split(","):
+            return False
+        try:
+            known = int(self._known.read_text())
+        except (OSError, ValueError):
+            return False  # mounted by somebody else: what it counts may be old
+        return self._errors() > known
+
+    @property
+    def _known(self) -> Path:
+        return KNOWN / Path(self.device).resolve().name
+
+    def _errors(self) -> int:
+        """How many errors ext4 has counted in the superblock; 0 for other filesystems."""
+        try:
+            return int((EXT4 / Path(self.device).resolve().name / "errors_count").read_text())
+        except (OSError, ValueError):
+            return 0
 
     def _mount(self) -> Mount | None:
         mounts = parse_mountinfo(Path("/proc/self/mountinfo").read_text())

@@ -249,6 +249,12 @@ FAULTS: tuple[Fault, ...] = (
         lasts_s=15,
         bound_s=120,
     ),
+    Fault(
+        "filesystem-error",
+        "ext4 meets an error on the active machine and takes no more writes",
+        lambda s: inside.upset_filesystem(s.active),
+        {IDLE: STAYS, WRITES: STAYS},
+    ),
     # -- inside the machines
     Fault(
         "clock-ahead",

@@ -60,6 +60,12 @@ def empty_disk(machine: Machine) -> None:
     machine.exec(["rm", "-f", _FILLER, f"{_FILLER}.rest"])
 
 
+def upset_filesystem(machine: Machine) -> None:
+    """Let ext4 meet an error; by its options it takes no more writes then (trigger_fs_error of ext4's sysfs)."""
+    source = machine.exec(["findmnt", "--noheadings", "--output=SOURCE", MOUNT]).stdout.strip()
+    machine.exec(["tee", f"/sys/fs/ext4/{source.rpartition('/')[2]}/trigger_fs_error"], stdin="from the lab\n")
+
+
 def shift_clock(machine: Machine, seconds: float) -> None:
     """Set the machine's clock ``seconds`` before or behind the right time; 0 sets it right."""
     machine.exec(["date", "--set", f"@{time.time() + seconds:.3f}"])
