@@ -51,7 +51,8 @@ def test_a_filesystem_on_it_ends_when_its_writes_are_refused() -> None:
     assert CLUSTER.device_of(filesystem) == "/run/pairkeep/initiator/shopdata"
     assert filesystem.mount_options == "noatime,errors=remount-ro"
     assert Filesystem("/srv/a", "initiator:a", options="errors=panic").mount_options == "errors=panic"
-    assert Filesystem("/srv/a", "drbd:a").mount_options == "noatime"
+    assert Filesystem("/srv/a", "drbd:a", options="ro").mount_options == "ro,errors=remount-ro"
+    assert Filesystem("/srv/a", "drbd:a", type="xfs").mount_options == "noatime"
 
 
 def test_each_worker_has_a_name_of_its_own_for_targets() -> None:
