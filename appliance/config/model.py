@@ -117,7 +117,7 @@ class Filesystem:
 
     @property
     def mount_options(self) -> str:
-        """After an error ext4 goes on by default: it spreads what is wrong, or tries again on a disk it has lost."""
+        """After an error ext4 goes on by default: spreads what is wrong, or tries again on a disk it has lost."""
         silent = self.type == "ext4" and "errors=" not in self.options
         return f"{self.options},errors=remount-ro" if silent else self.options
 
