@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import queue
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,13 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from spake2 import SPAKE2_A, SPAKE2_B
 
-from appliance.errors import InputError
-from appliance.joining import Bundle, Candidate, Host, JoinError, channel, host, join, joiner, normalised, records
-from appliance.joining.code import ALPHABET, new_code
+from appliance.joining import Bundle, Candidate, Host, JoinError, channel, host, join, joiner, records
+from appliance.joining.code import new_code
+from tests.joining_wire import in_the_middle, stranger, turned
 
 ALPHA = Candidate("alpha", "worker", "1.2.3", time.time(), ("10.9.1.11/24",), "/dev/disk/by-id/a", 1 << 30, {})
 FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "lanplus": True, "plug": 2}
@@ -170,7 +167,7 @@ def test_three_wrong_tries_end_a_code_and_another_one_can_be_made(
 def test_who_hangs_up_after_the_password_exchange_has_used_a_try(create: Callable[..., Creator]) -> None:
     creator, screen = create()
     for _ in range(3):
-        with _stranger(creator) as wire:
+        with stranger(creator) as wire:
             wire.send(channel.MAGIC + b"J" + SPAKE2_A(b"guess").start(), 5)
             assert wire.receive(5, 100).startswith(channel.MAGIC + channel.GO)
     screen.heard("locked")
@@ -183,7 +180,7 @@ def test_neither_silence_nor_noise_costs_a_try_or_keeps_others_waiting(
     creator, screen = create()
     with contextlib.ExitStack() as strangers:
         for _ in range(host.MOST_STRANGERS - 2):
-            strangers.enter_context(_stranger(creator))
+            strangers.enter_context(stranger(creator))
         for noise in (b"GET / HTTP/1.0\r\n\r\n", b"\0\0\0\4abcd", b"\xff" * 100, channel.MAGIC):
             with socket.create_connection(("127.0.0.1", creator.port)) as sock:
                 sock.sendall(noise)
@@ -244,12 +241,12 @@ def test_a_candidate_that_does_not_fit_is_told_why(
     assert screen.heard("joined") == "beta"
 
 
-def test_a_machine_in_the_middle_learns_nothing_and_changes_nothing(
+def test_a_machinein_the_middle_learns_nothing_and_changes_nothing(
     create: Callable[..., Creator], beta: Machine
 ) -> None:
     creator, _ = create()
     code = creator.code
-    middle = _in_the_middle(creator.port, lambda number, frame: frame if number < 4 else _turned(frame))
+    middle = in_the_middle(creator.port, lambda number, frame: frame if number < 4 else turned(frame))
     # One bit is turned of everything that crosses the wire after the four messages of the handshake.
     with middle as (port, seen), pytest.raises(JoinError, match="does not let this machine join"):
         join("127.0.0.1", code, BETA, on_event=beta.on_event, port=port, folder=beta.folder)
@@ -291,7 +288,7 @@ def test_a_host_that_does_not_know_the_code_is_told_nothing(beta: Machine) -> No
 
 def test_another_protocol_is_named(create: Callable[..., Creator]) -> None:
     creator, _ = create()
-    with _stranger(creator) as wire:
+    with stranger(creator) as wire:
         wire.send(b"pairkeep-join/2\nJ" + b"x" * 33, 5)
         assert wire.receive(5, 100) == channel.MAGIC + channel.UNKNOWN
 
@@ -422,77 +419,3 @@ def test_what_is_kept_is_for_root_only_and_goes(create: Callable[..., Creator], 
         joiner.forget(folder=machine.folder)
         assert joiner.resume(on_event=machine.on_event, folder=machine.folder) is None
         assert not [path for path in machine.folder.iterdir() if path.name != ".lock"]
-
-
-@given(st.text(ALPHABET, min_size=8, max_size=8))
-def test_a_code_may_be_typed_in_any_way(letters: str) -> None:
-    code = f"{letters[:4]}-{letters[4:]}"
-    assert set(new_code()) <= set(ALPHABET) | {"-"}
-    assert normalised(f" {code.replace('-', '').lower()} ") == code
-    assert normalised("-".join(code.replace("-", ""))) == code
-
-
-@pytest.mark.parametrize(
-    ("typed", "message"),
-    [
-        ("K7QX-3M9", "the code: found 7 letters and digits, expected 8, like K7QX-3M9T"),
-        ("", "the code: found 0 letters and digits, expected 8, like K7QX-3M9T"),
-        ("K7QX-3MO1", "the code: found 1 O, which is in no code; expected one like K7QX-3M9T"),
-    ],
-)
-def test_what_cannot_be_a_code_costs_no_try(typed: str, message: str) -> None:
-    with pytest.raises(InputError) as refused:
-        normalised(typed)
-    assert refused.value.message == message
-
-
-@contextlib.contextmanager
-def _stranger(creator: Host) -> Iterator[channel.Wire]:
-    wire = channel.Wire(socket.create_connection(("127.0.0.1", creator.port)))
-    yield wire
-    wire.close()
-
-
-def _turned(frame: bytes) -> bytes:
-    return bytes([frame[0] ^ 1]) + frame[1:]
-
-
-@contextlib.contextmanager
-def _in_the_middle(port: int, change: Callable[[int, bytes], bytes]) -> Iterator[tuple[int, list[bytes]]]:
-    """Passes one connection on to ``port``, frame by frame, both ways."""
-    seen: list[bytes] = []
-
-    def exactly(sock: socket.socket, count: int) -> bytes:
-        data = b""
-        while len(data) < count:
-            part = sock.recv(count - len(data))
-            if not part:
-                raise OSError
-            data += part
-        return data
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                (length,) = struct.unpack("!I", exactly(source, 4))
-                frame = change(len(seen), exactly(source, length))
-                seen.append(frame)
-                target.sendall(struct.pack("!I", len(frame)) + frame)
-        for sock in (source, target):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def work() -> None:
-            near, _ = listener.accept()
-            far = socket.create_connection(("127.0.0.1", port))
-            back = threading.Thread(target=pump, args=(far, near), daemon=True)
-            back.start()
-            pump(near, far)
-            back.join(5)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        yield listener.getsockname()[1], seen
-        thread.join(5)
