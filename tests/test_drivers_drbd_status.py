@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from appliance.drivers.base import DriverError
 from appliance.drivers.drbd_status import DrbdStatus, EventsFold, parse_proc
 
 FOLDER = Path(__file__).parent / "drbd"
@@ -103,6 +106,18 @@ def test_proc_of_frozen_io() -> None:
     assert status == DrbdStatus(
         "Primary", "UpToDate", "WFConnection", "DUnknown", "Unknown", suspended="fencing", out_of_sync_kib=12
     )
+
+
+def test_proc_without_a_connection_has_no_letter_of_a_protocol() -> None:
+    text = proc(0, "cs:StandAlone ro:Primary/Unknown ds:UpToDate/Outdated   r-----\n    ns:0 oos:3536")
+    assert parse_proc(text, 0) == DrbdStatus(
+        "Primary", "UpToDate", "StandAlone", "Outdated", "Unknown", out_of_sync_kib=3536
+    )
+
+
+def test_proc_that_is_not_understood_is_no_resource_that_is_down() -> None:
+    with pytest.raises(DriverError, match="says what is not understood: ' 0: cs:Connected something new'"):
+        parse_proc(proc(0, "cs:Connected something new"), 0)
 
 
 def test_proc_of_a_verify_tells_its_progress() -> None:

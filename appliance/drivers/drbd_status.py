@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from appliance.drivers.base import DriverError
+
 # events2 speaks the words of DRBD 9, /proc/drbd and people those of 8.4.
 _CONNECTION = {"Connecting": "WFConnection"}
 _REPLICATION = {"Established": "Connected", "Off": "WFReportParams"}
@@ -135,9 +137,10 @@ def _without(status: DrbdStatus, kind: str) -> DrbdStatus:
     return status
 
 
+# The protocol's letter is a blank while there is no connection to speak of (drbd_proc.c, Linux 6.12).
 _PROC = re.compile(
     r"cs:(?P<connection>\S+)"
-    r"(?: ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+) \S (?P<io>\S))?"
+    r" ro:(?P<role>\w+)/(?P<peer_role>\w+) ds:(?P<disk>\w+)/(?P<peer_disk>\w+) . (?P<io>\S)"
 )
 
 
@@ -145,11 +148,14 @@ def parse_proc(text: str, minor: int) -> DrbdStatus:
     """What /proc/drbd says of ``minor``. ``text`` may lack it, which means that it is not up.
 
     The file only says *that* I/O is suspended; in our configuration nothing but fencing does that.
+    Raises DriverError for what it does not understand: that must not pass for a resource that is down.
     """
     section = re.search(rf"^ *{minor}: .*?(?=^ *\d+: |\Z)", text, re.MULTILINE | re.DOTALL)
-    found = _PROC.search(section[0]) if section else None
-    if section is None or found is None or found["role"] is None:
+    if section is None or "cs:Unconfigured" in section[0]:
         return DrbdStatus()
+    found = _PROC.search(section[0])
+    if found is None:
+        raise DriverError(f"/proc/drbd says what is not understood: {section[0].splitlines()[0]!r}")
     status = DrbdStatus(
         role=found["role"],
         disk=found["disk"],
