@@ -11,10 +11,14 @@ import pytest
 from appliance.lab.machine import Machine
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.lab.trial import Trial, events, reason
+from appliance.lab.writer import longest_outage
 
 Check = Callable[[], None]
 # Two machines alone must not lose patience with each other, however long nobody says anything.
 PATIENT_S = 30.0
+# Longer than anything takes that does not restart the database.
+UNTOUCHED_S = 3.0
+RECOVER = ["pairkeep", "recover", "split-brain", "shopdata"]
 
 
 @pytest.mark.long
@@ -56,14 +60,15 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     (kept,) = found["drbd"][0]["current"]
     gone = next(m for m in (first, second) if m.name != kept)
     unwitnessed.wait_running(kept)
-    recover = ["pairkeep", "recover", "split-brain", "shopdata"]
-    shown = gone.exec(recover, timeout_s=60).stdout
+    since = time.time()
+    shown = gone.exec(RECOVER, timeout_s=60).stdout
     assert "KiB changed alone, newest on record" in shown
-    refused = gone.exec([*recover, "--discard", kept, "--yes"], check=False, timeout_s=60)
+    refused = gone.exec([*RECOVER, "--discard", kept, "--yes"], check=False, timeout_s=60)
     assert refused.returncode == 2
-    gone.exec([*recover, "--discard", gone.name, "--yes"], timeout_s=60)
+    gone.exec([*RECOVER, "--discard", gone.name, "--yes"], timeout_s=60)
     unwitnessed.wait_paired()
     assert unwitnessed.running_on() == kept
+    assert longest_outage(unwitnessed.rows, since=since).seconds < UNTOUCHED_S
     # What the side that was kept had acknowledged is there, and what the other had is nowhere.
     tables = unwitnessed.lab[kept].exec(["mariadb", "shop", "-e", "SHOW TABLES"], timeout_s=60).stdout
     assert ("apart" in tables) == (kept == second.name)
@@ -89,8 +94,13 @@ def test_an_older_copy_is_used_on_a_persons_word_alone(pair: Trial) -> None:
     pair.wait_rows(20)
     left.plug(2)
     lost.power_on()
+    # What it alone has is given up already, and yet nobody throws it away unasked.
+    pair.wait("it is told", lambda s: "split brain" in str(s))
+    since = time.time()
+    left.exec([*RECOVER, "--discard", lost.name, "--yes"], timeout_s=60)
     pair.wait_paired()
     assert pair.running_on() == left.name
+    assert longest_outage(pair.rows, since=since).seconds < UNTOUCHED_S
     verdict = pair.finish()
     assert verdict.both_primary_s == 0
     # What was lost is what a person was told of, and nothing that had been on both disks.
