@@ -60,6 +60,7 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     (kept,) = found["drbd"][0]["current"]
     gone = next(m for m in (first, second) if m.name != kept)
     unwitnessed.wait_running(kept)
+    unwitnessed.wait_rows(20)
     since = time.time()
     shown = gone.exec(RECOVER, timeout_s=60).stdout
     assert "KiB changed alone, newest on record" in shown
