@@ -20,7 +20,7 @@ from appliance.decide.messages import (
     SetMaintenance,
     SetStandby,
 )
-from appliance.decide.steps import Fence, Start, Step, Stop
+from appliance.decide.steps import Fence, ForceUpToDate, Start, Step, Stop
 from appliance.decide.view import BLANK, Configuration, DrbdReport, GroupReport, Record, Report, Stamp, State
 from appliance.errors import InputError
 from appliance.sim.cluster import lab_cluster
@@ -149,6 +149,26 @@ def test_the_first_start_waits_for_the_own_claim_to_be_heard() -> None:
     assert desk.begun == []
     hear_own(core, desk)
     assert desk.begun == [Start("shop", 0)]
+
+
+def test_a_disk_that_is_forced_is_primary_for_a_moment_and_starts_nothing() -> None:
+    core, desk = restarted("----")
+    old = DrbdReport("Secondary", "Outdated", "WFConnection")
+    core.on_drbd("shopdata", old)
+    core.on_quorum(True)
+    core.on_members(4, PROCESSES[:1] + PROCESSES[2:], (NODES[0], NODES[2]))
+    forced = replace(BOTH, stamp=Stamp(4, 1), current={"shopdata": ("alpha",)}, forced={"shopdata": "alpha"})
+    core.absences.set_gone("beta")
+    third = Report("witness", "boot", core.view.view_id, True, {}, {}, forced, down=("beta",))
+    core.on_message("witness", Reported(third))
+    hear_own(core, desk)
+    assert desk.begun == [ForceUpToDate("shopdata")]
+    core.on_drbd("shopdata", replace(old, role="Primary", disk="UpToDate"))
+    assert core.local.states("shop")[0] == "stopped"
+    core.on_drbd("shopdata", replace(old, disk="UpToDate"))
+    core.on_step_done(ForceUpToDate("shopdata"), None)
+    core.on_drbd("shopdata", replace(old, role="Primary", disk="UpToDate"))
+    assert core.local.states("shop")[0] == "started"
 
 
 def test_frozen_writes_go_on_only_when_a_majority_has_the_exclusion_on_disk() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from appliance.lab.machine import Machine
 from appliance.lab.pair import CLUSTER_TOML
-from appliance.lab.trial import Trial, events, reason
+from appliance.lab.trial import Status, Trial, events, reason
 from appliance.lab.writer import longest_outage
 
 Check = Callable[[], None]
@@ -56,7 +56,7 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     _confirm(first, second)
     unwitnessed.wait_rows(50)
     _cut_off(second, plugged=True)
-    found = unwitnessed.wait("it is told", lambda s: "split brain" in str(s))
+    found = unwitnessed.wait("it is told", _split)
     (kept,) = found["drbd"][0]["current"]
     gone = next(m for m in (first, second) if m.name != kept)
     unwitnessed.wait_running(kept)
@@ -96,7 +96,7 @@ def test_an_older_copy_is_used_on_a_persons_word_alone(pair: Trial) -> None:
     left.plug(2)
     lost.power_on()
     # What it alone has is given up already, and yet nobody throws it away unasked.
-    pair.wait("it is told", lambda s: "split brain" in str(s))
+    pair.wait("it is told", _split)
     since = time.time()
     left.exec([*RECOVER, "--discard", lost.name, "--yes"], timeout_s=60)
     pair.wait_paired()
@@ -121,16 +121,16 @@ def test_both_disks_are_compared_by_themselves_every_so_often(pair: Trial, survi
     survives()
 
 
-def _verified(status: dict[str, object]) -> str:
-    drbd = status["drbd"]
-    assert isinstance(drbd, list)
-    return str((drbd[0].get("verify") or {}).get("state", "")) if drbd else ""
+def _verified(status: Status) -> str:
+    return str((status["drbd"][0]["verify"] or {}).get("state", "")) if status["drbd"] else ""
 
 
-def _runs(status: dict[str, object], machine: Machine) -> bool:
-    groups = status["groups"]
-    assert isinstance(groups, list)
-    return any(g["state"] == "running" and g["node"] == machine.name for g in groups)
+def _split(status: Status) -> bool:
+    return any(side["split_brain"] for drbd in status["drbd"] for side in drbd["nodes"].values())
+
+
+def _runs(status: Status, machine: Machine) -> bool:
+    return any(g["state"] == "running" and g["node"] == machine.name for g in status["groups"])
 
 
 def _confirm(machine: Machine, other: Machine) -> None:

@@ -180,7 +180,7 @@ class Core:
         self.local.drbd[name] = report
         self.local.drbd_told(name)
         self._requests.drbd_changed(name, had, report, found=self._ready_at is None)
-        for group in self.cluster.groups:
+        for group in () if self._work.forces(name) else self.cluster.groups:
             if name in group.drbd and group.name not in self._work.running:
                 states = list(self.local.states(group.name))
                 index = group.resources.index(DrbdRole(name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from appliance.config.model import Cluster
 from appliance.decide.messages import Fenced, Formatted
-from appliance.decide.steps import Fence, Start, Step, Stop, lane
+from appliance.decide.steps import Fence, ForceUpToDate, Start, Step, Stop, lane
 from appliance.decide.view import State
 from appliance.supervisor.absences import Absences
 from appliance.supervisor.local import LocalState
@@ -28,6 +28,10 @@ class Work:
     requests: Requests
     running: dict[str, Step] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
+
+    def forces(self, drbd: str) -> bool:
+        """It is Primary for a moment, and no group may take that for a start (`Drbd.force_up_to_date`)."""
+        return isinstance(self.running.get(f"drbd:{drbd}"), ForceUpToDate)
 
     def begin(self, step: Step) -> None:
         """Begin ``step``, unless its lane is busy or it failed a short while ago."""
