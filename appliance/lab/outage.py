@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from appliance.errors import PairkeepError
 from appliance.lab.writer import Acknowledged, longest_outage
 
 # The kind of resource in an event's resource id -> the phase that its start makes.
@@ -48,11 +49,14 @@ def breakdown(
 ) -> Breakdown:
     """Take apart the outage that began when ``lost`` lost power at ``cut_at`` (Unix time).
 
-    ``events`` are the survivor's. Its clock and the host's are set equal when a cluster is restored.
+    ``events`` are the survivor's. Its clock and the host's are set equal when a cluster is restored. Raises
+    PairkeepError when they do not tell of the loss.
     """
     outage = longest_outage(list(rows), since=cut_at)
     after = [event for event in events if event["at"] >= cut_at]
-    left = next(e["at"] for e in after if e["kind"] == "left" and e["node"] == lost)
+    left = next((e["at"] for e in after if e["kind"] == "left" and e["node"] == lost), None)
+    if left is None:
+        raise PairkeepError(f"the survivor did not see {lost} leave after the cut", hint="was the host overloaded?")
     starts = [
         event for event in after if event["kind"] == "step" and event["step"] == "start" and event["at"] > left
     ]
