@@ -36,12 +36,10 @@ def fenced_pair(progress: Progress, tell: Callable[[Role], str | None] = fenced_
     return of(progress, FENCED_NETWORKS, machines)
 
 
-def unwitnessed_pair(
-    progress: Progress, tell: Callable[[Role], str | None] = lambda role: answers(role, unwitnessed())
-) -> Topology:
+def unwitnessed_pair(progress: Progress) -> Topology:
     """The two workers of `pair` alone, without a witness and without BMCs."""
     workers = [role for role in ROLES if role.data_disk_mib]
-    return of(progress, NETWORKS, tuple(machine(role, tell(role)) for role in workers))
+    return of(progress, NETWORKS, tuple(machine(role, answers(role, unwitnessed())) for role in workers))
 
 
 TOPOLOGIES = {"pair": pair, "fenced": fenced_pair}

@@ -7,8 +7,7 @@ import random
 from collections.abc import Callable
 
 from appliance.decide.messages import SetMaintenance
-from appliance.sim import disk_faults as _disk_faults  # noqa: F401 (its faults are known by their names)
-from appliance.sim import faults, repair
+from appliance.sim import disk_faults, faults, repair
 from appliance.sim.cluster import SimCluster
 from appliance.sim.fault import DRAWS, FAULTS, SURVIVABLE, UNNOTICED
 from appliance.sim.script import Act, Round, Script
@@ -124,7 +123,7 @@ def _single(sim: SimCluster, each: Round) -> None:
         sim.run_for(3.0)
         if act.fault == "jam":
             sim.run_until(lambda: not _jammed(sim), JAMMED_S, "a node that cannot stop its group is reset")
-        if act.fault == "hang_disk":
+        if act.fault == disk_faults.hang_disk.__name__:
             sim.run_until(lambda: not _waits_for_a_disk(sim), HUNG_S, "nothing waits for a disk that hangs")
         if act.fault == "shut_down":
             machine = sim.machines[node]

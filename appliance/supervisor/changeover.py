@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from appliance.config.model import Cluster
 from appliance.decide.view import ClusterView, Configuration
@@ -15,6 +16,7 @@ from appliance.supervisor.local import LocalState
 CHANGE_S = 60.0
 
 
+@dataclass
 class Changeover:
     """Of node ``me``, which runs by ``config``; ``now`` gives monotonic seconds.
 
@@ -22,24 +24,15 @@ class Changeover:
     the watchdogs reset all. So who has left since the change began is waited for, within reason.
     """
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        me: str,
-        config: Configuration,
-        local: LocalState,
-        absences: Absences,
-        now: Callable[[], float],
-    ) -> None:
-        self._cluster = cluster
-        self._me = me
-        self._config = config
-        self._local = local
-        self._absences = absences
-        self._now = now
-        self._begun: str | None = None
-        # The configuration that nodes are changing to, and since when.
-        self._change = (config.name, 0.0)
+    cluster: Cluster
+    me: str
+    config: Configuration
+    local: LocalState
+    absences: Absences
+    now: Callable[[], float]
+    _begun: str | None = None
+    # The configuration that nodes are changing to, and since when.
+    _change: tuple[str | None, float] = (None, 0.0)
 
     def due(self, view: ClusterView, *, working: bool) -> Configuration | None:
         """The configuration to take up now, which is given once; ``working``: a step is under way here.
@@ -47,19 +40,19 @@ class Changeover:
         It is in force for good, what it changes is stopped here, and it is this node's turn.
         """
         config = view.record.config
-        if config.name in (self._config.name, self._begun):
+        if config.name in (self.config.name, self._begun):
             return None
         if self._change[0] != config.name:
-            self._change = (config.name, self._now())
+            self._change = (config.name, self.now())
         if not (view.settled and view.quorate):
             return None
         late = [n for n in view.members if view.reports[n].config != config.name]
         began = self._change[1]
-        out = self._now() - began < CHANGE_S and self._absences.left_since(began)
-        if late[:1] != [self._me] or out or working or any(map(self._has, config.stops)):
+        out = self.now() - began < CHANGE_S and self.absences.left_since(began)
+        if late[:1] != [self.me] or out or working or any(map(self._has, config.stops)):
             return None
         self._begun = config.name
         return config
 
     def _has(self, group: str) -> bool:
-        return any(g.name == group for g in self._cluster.groups) and self._local.is_active(group)
+        return any(g.name == group for g in self.cluster.groups) and self.local.is_active(group)
