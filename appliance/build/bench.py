@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Image builds against mkosi's and against mmdebstrap by hand: how long, after an edit again, and how large.
-
-All get the same packages from the same mirror, one after the other on the same machine. Each ends with a disk as
-a zstd-compressed qcow2 file.
-"""
+"""How long image builds take: from nothing, after an edit, and beside mkosi's and mmdebstrap's by hand."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.build import bootstrap, folders, image, layers, spec
+from appliance.build import bootstrap, folders, image, layers, spec, tools
 from appliance.build.contents import contents
 from appliance.build.progress import Progress
 from appliance.build.requirements import SEARCH_PATH, require_bootstrap, require_programs, require_space
@@ -24,7 +21,8 @@ from appliance.run import RunError, run
 
 Figures = dict[str, Any]
 
-_SPACE_MIB = 12000
+_COMPARE_MIB = 12000
+_COLD_MIB = 6000
 _COMPRESSED = ("convert", "-f", "raw", "-O", "qcow2", "-c", "-o", "compression_type=zstd")
 # mkosi runs Debian 13's own programs out of this tree of packages.
 _MKOSI = (
@@ -43,51 +41,92 @@ _MKOSI = (
 _NOT_BY_MKOSI = ("drbd-utils",)
 
 
-def bench(name: str, tools: Tools, progress: Progress) -> Figures:
-    """Figures of builds of ``name``; takes many minutes, and root."""
+def build(name: str, progress: Progress) -> Figures:
+    """Of the image ``name`` as the lab boots it, in seconds: with no layer cached, unchanged, after an edit.
+
+    The tools tree, which is made once for all images, does not count.
+    """
+    require_bootstrap()
+    tools.ensure(progress)
+    with _work_folder(_COLD_MIB) as work:
+        once = _builder(work, ("build", name))
+        return {
+            "image": name,
+            "cold_s": _timed("cold", once, progress),
+            "unchanged_s": _timed("unchanged", once, progress),
+            "edit_to_image_s": _after_an_edit(once, progress),
+        }
+
+
+def compare(name: str, progress: Progress) -> Figures:
+    """Figures of builds of ``name`` by three builders; takes many minutes, and root.
+
+    All get the same packages from the same mirror, one after the other on the same machine. Each ends with a
+    disk as a zstd-compressed qcow2 file.
+    """
     if os.geteuid() != 0:
         raise InputError("the benchmark of image builds has to be run by root, as mkosi's tree is made by root")
     require_bootstrap()
     require_programs(("unshare",))
-    work = folders.build_folder() / "bench" / "work"
-    layers.remove(work)
-    work.mkdir(parents=True)
-    require_space(work, _SPACE_MIB, "the benchmark")
     wanted = spec.load(name, folders.project_folder())
-    try:
+    found = tools.ensure(progress)
+    with _work_folder(_COMPARE_MIB) as work:
         return {
             "image": name,
             "packages": list(wanted.packages),
             "pairkeep": _ours(name, work / "pairkeep", progress),
-            "mkosi": _mkosi(wanted, work / "mkosi", tools, progress),
-            "mmdebstrap by hand": _by_hand(wanted, work / "by-hand", tools, progress),
+            "mkosi": _mkosi(wanted, work / "mkosi", found, progress),
+            "mmdebstrap by hand": _by_hand(wanted, work / "by-hand", found, progress),
             "fills it": [
                 {"name": what, "mb": _mb(size)}
                 for what, size in contents(image.packages_of(image.ensure(name, progress)))[:30]
             ],
         }
+
+
+@contextlib.contextmanager
+def _work_folder(space_mib: int) -> Iterator[Path]:
+    work = folders.build_folder() / "bench" / "work"
+    layers.remove(work)
+    work.mkdir(parents=True)
+    require_space(work, space_mib, "the benchmark")
+    try:
+        yield work
     finally:
         layers.remove(work)
 
 
-def _ours(name: str, work: Path, progress: Progress) -> Figures:
+def _builder(work: Path, words: Sequence[str]) -> Callable[[], None]:
+    """Runs ``pairkeep image`` with a build folder of its own, in which nothing but the tools tree is cached."""
     cache = work / "build/cache"
     cache.mkdir(parents=True)
     if tree_folder().exists():
         (cache / tree_folder().name).symlink_to(tree_folder())
-    words = (sys.executable, "-m", "appliance.cli.main", "image", "export", name, "--to", str(work / "out"))
 
-    def build() -> None:
-        run(words, env={"PAIRKEEP_BUILD": str(work / "build")}, cwd=folders.project_folder())
+    def once() -> None:
+        run(
+            (sys.executable, "-m", "appliance.cli.main", "image", *words),
+            env={"PAIRKEEP_BUILD": str(work / "build")},
+            cwd=folders.project_folder(),
+        )
 
-    cold_s = _timed("pairkeep, cold", build, progress)
+    return once
+
+
+def _after_an_edit(build: Callable[[], None], progress: Progress) -> float:
     edited = folders.project_folder() / "appliance/supervisor/store.py"
     text = edited.read_text()
     try:
         edited.write_text(f"{text}# edited by the benchmark\n")
-        warm_s = _timed("pairkeep, after an edit", build, progress)
+        return _timed("after an edit of the supervisor", build, progress)
     finally:
         edited.write_text(text)
+
+
+def _ours(name: str, work: Path, progress: Progress) -> Figures:
+    once = _builder(work, ("export", name, "--to", str(work / "out")))
+    cold_s = _timed("pairkeep, cold", once, progress)
+    warm_s = _after_an_edit(once, progress)
     (made,) = (work / "out").glob("*.qcow2")
     return {
         "cold_s": cold_s,
@@ -97,7 +136,7 @@ def _ours(name: str, work: Path, progress: Progress) -> Figures:
     }
 
 
-def _mkosi(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) -> Figures:
+def _mkosi(wanted: spec.Spec, work: Path, programs: Tools, progress: Progress) -> Figures:
     tree = work / "tree"
     tree.mkdir(parents=True)
     with progress.phase("a tree for mkosi"):
@@ -123,7 +162,7 @@ def _mkosi(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) -> F
 
     def build() -> None:
         run([sys.executable, "-m", "mkosi", *words, "build"], env=env, cwd=work)
-        run([*tools.argv("qemu-img"), *_COMPRESSED, work / "out/image.raw", work / "image.qcow2"])
+        run([*programs.argv("qemu-img"), *_COMPRESSED, work / "out/image.raw", work / "image.qcow2"])
 
     version = run([sys.executable, "-m", "mkosi", "--version"], env=env, cwd=work).stdout.strip()
     figures: Figures = {"version": version, "without": list(_NOT_BY_MKOSI), "boots": "UEFI"}
@@ -138,7 +177,7 @@ def _mkosi(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) -> F
     return figures
 
 
-def _by_hand(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) -> Figures:
+def _by_hand(wanted: spec.Spec, work: Path, programs: Tools, progress: Progress) -> Figures:
     """A root file system, as the manuals of the three programs show; it has no boot loader and nothing of ours."""
     work.mkdir(parents=True)
 
@@ -150,8 +189,8 @@ def _by_hand(wanted: spec.Spec, work: Path, tools: Tools, progress: Progress) ->
         run(words, env={"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"})
         (work / "root.raw").unlink(missing_ok=True)
         made = (work / "root.raw", f"{wanted.size_mib}M")
-        run([*tools.argv("mke2fs"), "-q", "-t", "ext4", "-d", packed, *made])
-        run([*tools.argv("qemu-img"), *_COMPRESSED, work / "root.raw", work / "root.qcow2"])
+        run([*programs.argv("mke2fs"), "-q", "-t", "ext4", "-d", packed, *made])
+        run([*programs.argv("qemu-img"), *_COMPRESSED, work / "root.raw", work / "root.qcow2"])
 
     cold_s = _timed("mmdebstrap by hand", build, progress)
     return {

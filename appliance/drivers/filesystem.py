@@ -148,10 +148,15 @@ class FilesystemDriver:
     def _known(self) -> Path:
         return KNOWN / Path(self.device).resolve().name
 
+    @property
+    def error_count(self) -> Path:
+        """Where ext4 counts the errors in the superblock, while it is mounted."""
+        return EXT4 / Path(self.device).resolve().name / "errors_count"
+
     def _errors(self) -> int:
-        """How many errors ext4 has counted in the superblock; 0 for other filesystems."""
+        """How many errors ext4 has counted; 0 for other filesystems."""
         try:
-            return int((EXT4 / Path(self.device).resolve().name / "errors_count").read_text())
+            return int(self.error_count.read_text())
         except (OSError, ValueError):
             return 0
 

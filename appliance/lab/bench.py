@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from appliance.build import folders, image
+from appliance.build import folders
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
 from appliance.lab import by_hand
@@ -272,21 +272,3 @@ def _used(pair: Trial, machine: str) -> dict[str, float]:
         "rss_kib": sum(float(share.split()[1]) for share in shares),
         "cpu_s": int(cpu_ns) / 1e9,
     }
-
-
-def build(progress: Progress) -> Figures:
-    """An edit of one supervisor file to an image that has it; and asking for an image that is up to date."""
-    image.ensure("database", progress)
-    began = time.monotonic()
-    image.ensure("database", progress)
-    unchanged = time.monotonic() - began
-    edited = folders.project_folder() / "appliance" / "supervisor" / "store.py"
-    text = edited.read_text()
-    try:
-        edited.write_text(f"{text}# edited at {time.time()} by the benchmark\n")
-        began = time.monotonic()
-        image.ensure("database", progress)
-        rebuilt = time.monotonic() - began
-    finally:
-        edited.write_text(text)
-    return {"edit_to_image_s": round(rebuilt, 2), "unchanged_s": round(unchanged, 2)}

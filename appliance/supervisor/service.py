@@ -38,6 +38,7 @@ from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
 from appliance.supervisor.lanes import Lanes
 from appliance.supervisor.links import Links
+from appliance.supervisor.mounts import Mounts
 from appliance.supervisor.notify import Notifier
 from appliance.supervisor.parent import Keep
 from appliance.supervisor.ring import Ring
@@ -90,6 +91,7 @@ class SupervisorService:
         self.disks = Disks(self.executor, self.lanes, self.core, self.tell)
         self.health = Health(self._own, self.lanes, self.core, self.disks.hangs)
         self._links = Links(self._own, self.executor, self.lanes, self.core)
+        self._mounts = Mounts(self._own, self.executor, self._observe)
         notifier = Notifier(cluster, me, self.lanes, self.now)
         self._director = Director(self.core, self.lanes, notifier)
 
@@ -181,9 +183,7 @@ class SupervisorService:
         self.health.start()
         self._links.start()
         self._director.start()
-        # The kernel flags this file as ready for urgent reading whenever a mount changes (proc(5)).
-        mounts = Path("/proc/self/mountinfo").open()  # noqa: SIM115
-        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, mounts.fileno(), GLib.IO_PRI, self._mounts_changed, mounts)
+        self._mounts.start()
         if not self._unseen:
             self._take_part()
 
@@ -312,13 +312,6 @@ class SupervisorService:
 
         self.lanes.put(group, job)
         return False
-
-    def _mounts_changed(self, _fd: int, _condition: object, mounts: Any) -> bool:
-        mounts.seek(0)
-        mounts.read()
-        for group in self._own.groups:
-            self._observe(group.name)
-        return True
 
     def _tick(self) -> bool:
         daemon.notify("WATCHDOG=1")
