@@ -118,9 +118,9 @@ def _copies_changed(
         case Established(drbd=drbd) if drbd not in record.current:
             workers = tuple(n.name for n in cluster.workers)
             return replace(record, current={**record.current, drbd: workers})
-        case Exclude(drbd=drbd, node=node) if node != sender and _both_current(record, drbd, sender, node):
+        case Exclude(drbd=drbd, node=node) if {sender, node} <= set(record.current.get(drbd, ())):
             rest = tuple(n for n in record.current[drbd] if n != node)
-            return replace(record, current={**record.current, drbd: rest})
+            return replace(record, current={**record.current, drbd: rest}) if rest else record
         case Lost(drbd=drbd) if sender in (had := record.current.get(drbd, ())):
             return replace(record, current={**record.current, drbd: tuple(n for n in had if n != sender)})
         case Include(drbd=drbd, node=node) if sender in (had := record.current.get(drbd, ())):
@@ -133,11 +133,6 @@ def _copies_changed(
             return replace(record, discard={**record.discard, drbd: node})
         case _:
             return record
-
-
-def _both_current(record: Record, drbd: str, first: str, second: str) -> bool:
-    current = record.current.get(drbd, ())
-    return first in current and second in current
 
 
 def _with(names: tuple[str, ...], name: str, present: bool) -> tuple[str, ...]:

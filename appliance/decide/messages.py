@@ -44,7 +44,7 @@ class Established:
 
 @dataclass(frozen=True)
 class Exclude:
-    """The sender wants to go on writing to ``drbd`` without ``node``."""
+    """The sender wants to go on writing to ``drbd`` without ``node``, or knows that others may (it is ``node``)."""
 
     view_id: str
     drbd: str

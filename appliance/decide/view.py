@@ -57,9 +57,14 @@ class DrbdReport:
         return self.connection in DISCONNECTED
 
     @property
+    def diskless(self) -> bool:
+        """Without a disk of its own: none is attached yet, or it failed and was detached."""
+        return self.disk in ("Diskless", "Failed")
+
+    @property
     def works_on_peers_disk(self) -> bool:
         """Primary without a disk of its own: every read and write goes through the connection."""
-        alone = self.disk in ("Diskless", "Failed") and self.role == "Primary"
+        alone = self.diskless and self.role == "Primary"
         return alone and self.connection == "Connected" and self.peer_disk == "UpToDate"
 
     @property

@@ -208,7 +208,7 @@ def _metadata(node: str, report: DrbdReport, current: tuple[str, ...] | None) ->
         return Metadata()
     newest = node in current
     alone = newest and len(current) == 1
-    known = report.role != "Unconfigured" and report.disk not in ("Diskless", "Failed")
+    known = report.role != "Unconfigured" and not report.diskless
     consistent = report.disk != "Inconsistent" if known else True
     return Metadata(
         consistent=consistent,

@@ -123,7 +123,8 @@ def counts_one_copy_as_a_majority(broken: Broken) -> None:
 @mutant()
 def lets_the_last_exclude_win(broken: Broken) -> None:
     """Who is not current any more can still exclude the other."""
-    broken.set(fold, "_both_current", lambda record, drbd, _first, _second: drbd in record.current)
+    broken.edit(fold, "_copies_changed", "{sender, node} <= set(record.current.get(drbd, ()))", "node != sender")
+    broken.edit(fold, "_copies_changed", "tuple(n for n in record.current[drbd] if n != node)", "(sender,)")
 
 
 # Who starts and stops what ----------------------------------------------------------------------------

@@ -53,7 +53,8 @@ class Exclusions:
 
     def heard(self, message: Exclude) -> None:
         """An Exclude of our own has come back, so all members have it."""
-        self._heard.add(message.drbd)
+        if message.node != self.me:
+            self._heard.add(message.drbd)
 
     def tick(self) -> None:
         """Answer questions that the connection's return has answered."""
@@ -78,7 +79,8 @@ class Exclusions:
                 self.local.give_up(drbd, f"I/O to {drbd} is frozen for good, as {self._peer()} has newer writes")
 
     def _ask(self, view: ClusterView, drbd: str) -> None:
-        if drbd not in self._sent and self._report(drbd).disconnected:
+        report = self._report(drbd)
+        if drbd not in self._sent and report.disconnected and not report.diskless:
             self._sent.add(drbd)
             self.world.multicast(Exclude(view.view_id, drbd, self._peer()))
 

@@ -22,8 +22,10 @@ class Requests:
     wishes: list[Change] = field(default_factory=list)
     # What was sent in this membership and has not come back yet, or came to nothing.
     _sent: set[str] = field(default_factory=set)
-    # Resources whose disk this node had and lost.
+    # Resources whose disk this node had and lost, or that is a blank one.
     _detached: set[str] = field(default_factory=set)
+    # Resources whose disk was lost while the peer's may have gone on without it.
+    _behind: set[str] = field(default_factory=set)
 
     def membership_changed(self, members: Sequence[str]) -> None:
         """What was sent is void. Whoever is back is not off, whatever was done to it.
@@ -41,10 +43,18 @@ class Requests:
         """
         self._sent.discard(f"drbd:{name}")
         known = had.disk != "Diskless" or (found and now.role != "Unconfigured")
-        if now.disk in ("Diskless", "Failed") and known:
+        if now.diskless and known:
+            self._detached.add(name)
+            # The kernel acknowledges what the peer has, and did not wait for anyone to write that down. The peer
+            # asks for the same when it sees our loss; it may be lost itself before it can.
+            if now.role != "Unconfigured" and (found or not (had.disconnected and now.disconnected)):
+                self._behind.add(name)
+        elif now.fresh:
             self._detached.add(name)
         elif now.disk == "UpToDate":
             self._detached.discard(name)
+        if now.paired:
+            self._behind.discard(name)
 
     def heard(self, message: Message, view_id: str) -> None:
         """A message of our own has come back."""
@@ -62,7 +72,11 @@ class Requests:
         """What ``report``, this node's own of DRBD resource ``name``, says of who has every acknowledged write."""
         current = view.record.current.get(name)
         peer = self.cluster.peer_of(self.me)
-        if report.disk == "Inconsistent" and current == (self.me,) and name in self._detached:
+        if current is not None and self.me not in current:
+            self._behind.discard(name)
+        if name in self._behind and peer in (current or ()):
+            self._send(f"drbd:{name}", Exclude(view.view_id, name, self.me))
+        elif report.disk == "Inconsistent" and current == (self.me,) and name in self._detached:
             # What was lost with the disk is on no other one. Without that a resync to here is no loss: it comes
             # from a copy that DRBD knows to be at least as new.
             self._send(f"drbd:{name}", Lost(view.view_id, name))
