@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,10 +12,10 @@ import pytest
 
 from appliance.cli import faults as cli
 from appliance.errors import InputError
-from appliance.lab import suite
+from appliance.lab import fault_results, suite
+from appliance.lab.fault_results import Result
 from appliance.lab.faults import FAULTS, cases
 from appliance.lab.scenes import Case, Moment, Outcome, Scene
-from appliance.lab.suite import Result
 from appliance.lab.writer import Acknowledged
 
 RESULT = Result("cut", "writes", "moves", "moves", 17.44, 60.0, 900, 0, 0.0)
@@ -68,10 +69,19 @@ def test_the_table_tells_what_went_wrong_below_it() -> None:
     wrong = Result(
         "hang", "idle", "moves", "does not run: x | y", None, None, 0, None, None, wrong="expected: moves"
     )
-    lines = suite.table([RESULT, wrong]).splitlines()
+    lines = fault_results.table([RESULT, wrong]).splitlines()
     assert lines[2] == "| cut | writes | moves | 17.4 | 900 | 0 | ok |"
     assert lines[3] == "| hang | idle | does not run |  | 0 | not known | WRONG |"
     assert lines[-1] == "- hang@idle: does not run: x | y; expected: moves"
+
+
+def test_what_was_run_on_another_cluster_does_not_count(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PAIRKEEP_BUILD", str(tmp_path))
+    assert fault_results.load("one") == []
+    fault_results.save("one", [RESULT])
+    assert fault_results.load("one") == [RESULT]
+    assert fault_results.load("another") == []
+    assert RESULT.case == "cut@writes"
 
 
 def test_a_pattern_that_matches_nothing_is_refused() -> None:

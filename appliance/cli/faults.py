@@ -32,6 +32,9 @@ def add(actions: Subparsers) -> None:
     parser.add_argument(
         "--patience", metavar="X", type=float, default=1.0, help="on a busy machine: all times are X times longer"
     )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on where an earlier run on the same cluster was interrupted"
+    )
     parser.add_argument("--fenced", action="store_true", help="on a pair with BMCs as fence devices; more cases")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the results there as well")
     parser.set_defaults(run=run)
@@ -40,7 +43,7 @@ def add(actions: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 1 when a case did not go as it should, 2 when none was chosen."""
     from appliance.build.progress import Progress
-    from appliance.lab import suite
+    from appliance.lab import fault_results, suite
     from appliance.lab.faults import cases
     from appliance.lab.scenes import Moment
 
@@ -55,11 +58,11 @@ def run(args: argparse.Namespace) -> int:
         for case in chosen:
             print(f"{case.name:<36} {case.expected:<20} {case.fault.summary}")
         return 0
-    how = suite.How(repeat=args.repeat, fenced=args.fenced, patience=args.patience)
+    how = suite.How(repeat=args.repeat, fenced=args.fenced, patience=args.patience, resume=args.resume)
     results = suite.run(chosen, how, Progress(sys.stderr))
     if args.json:
         args.json.write_text(json.dumps([asdict(result) for result in results], indent=1) + "\n")
-    print(suite.table(results), end="")
+    print(fault_results.table(results), end="")
     wrong = sum(bool(result.wrong) for result in results)
-    print(f"\n{len(results)} cases, {wrong} wrong; also in {suite.table_path()}")
+    print(f"\n{len(results)} cases, {wrong} wrong; also in {fault_results.table_path()}")
     return 1 if wrong else 0

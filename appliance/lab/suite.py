@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.build import folders
 from appliance.build.progress import Progress
 from appliance.errors import PairkeepError
-from appliance.lab import topology
+from appliance.lab import fault_results, topology
+from appliance.lab.fault_results import Result
 from appliance.lab.scenes import Case, Moment, Outcome, Scene
 from appliance.lab.spec import Topology
 from appliance.lab.trial import POLL_S, Status, Trial, keep_evidence, paired, reason, running_on, trial
@@ -33,47 +33,35 @@ _FILLER_MIB = 24
 
 
 @dataclass(frozen=True)
-class Result:
-    """``found`` is an outcome of the table, or what was seen instead, in words; ``wrong`` is empty for a
-    case that went as it should. ``outage_s``: the longest pause of the client from the fault to the
-    outcome, None where it did not write all the time. ``rows_lost``, ``both_primary_s``: None where the
-    service did not come back, so that nobody could look.
-    """
-
-    fault: str
-    moment: str
-    expected: str
-    found: str
-    outage_s: float | None
-    repaired_s: float | None
-    rows_acknowledged: int
-    rows_lost: int | None
-    both_primary_s: float | None
-    wrong: str = ""
-
-
-@dataclass(frozen=True)
 class How:
-    """``fenced``: on a pair with BMCs. ``patience``: how many times longer than usual everything may take."""
+    """``fenced``: on a pair with BMCs. ``patience``: how many times longer than usual everything may take.
+
+    ``resume``: what an earlier run on the same cluster has done already counts.
+    """
 
     repeat: int = 1
     fenced: bool = False
     patience: float = 1.0
+    resume: bool = False
 
 
 def run(chosen: Sequence[Case], how: How, progress: Progress) -> list[Result]:
-    """Each case so often, each on a pair of its own. The table as far as it got is in `table_path`."""
+    """Each case so often, each on a pair of its own. The table is kept as far as it got (fault_results.py)."""
     machines = topology.TOPOLOGIES["fenced" if how.fenced else "pair"](progress)
-    results: list[Result] = []
+    cluster = machines.key()
+    results = fault_results.load(cluster) if how.resume else []
+    done = Counter(result.case for result in results)
     for number in range(how.repeat):
         for case in chosen:
+            if done[case.name] > number:
+                continue
             nth = f", run {number + 1} of {how.repeat}" if how.repeat > 1 else ""
             with progress.phase(f"{case.name}{nth}: {case.fault.summary}"):
                 results.append(one(case, machines, progress, how.patience))
             last = results[-1]
             outage = "" if last.outage_s is None else f", outage {last.outage_s:.1f} s"
             progress.note(f"  {last.found}{outage}{f'; WRONG: {last.wrong}' if last.wrong else ''}")
-            save(results)
+            fault_results.save(cluster, results)
     return results
 
 
@@ -268,40 +256,5 @@ def _disk(status: Status, node: str) -> str:
     return next((str(d["nodes"][node]["disk"]) for d in status["drbd"] if node in d["nodes"]), "")
 
 
-def folder() -> Path:
-    return folders.build_folder() / "faults"
-
-
 def evidence_folder(case: Case) -> Path:
-    return folder() / "failed" / case.name
-
-
-def table_path() -> Path:
-    return folder() / "table.md"
-
-
-def save(results: Iterable[Result]) -> None:
-    """Write the table as Markdown and as JSON to `folder`."""
-    found = list(results)
-    folder().mkdir(parents=True, exist_ok=True)
-    table_path().write_text(table(found))
-    (folder() / "results.json").write_text(json.dumps([asdict(result) for result in found], indent=1) + "\n")
-
-
-def table(results: Iterable[Result]) -> str:
-    """The results as a Markdown table; what went wrong is told below it."""
-    head = ("fault", "moment", "outcome", "outage s", "rows acknowledged", "rows lost", "")
-    lines = [head, ("---",) * len(head)]
-    notes = []
-    for result in results:
-        outage = "" if result.outage_s is None else f"{result.outage_s:.1f}"
-        lost = "not known" if result.rows_lost is None else str(result.rows_lost)
-        rows = (str(result.rows_acknowledged), lost)
-        mark = "WRONG" if result.wrong else "ok"
-        # A sentence of the product's would tear the table apart.
-        outcome = result.found.partition(":")[0]
-        lines.append((result.fault, result.moment, outcome, outage, *rows, mark))
-        if result.wrong:
-            notes.append(f"- {result.fault}@{result.moment}: {result.found}; {result.wrong}")
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n" + ("\n" + "\n".join(notes) + "\n" if notes else "")
+    return fault_results.folder() / "failed" / case.name
