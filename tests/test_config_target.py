@@ -48,7 +48,7 @@ def test_every_key_arrives() -> None:
     big, small = store.luns
     assert (big.number, big.drbd, big.serial, big.thin) == (0, "disk", "beaf11-0123456789abcdef", True)
     assert (big.vendor, big.product, big.revision) == ("IET", "VIRTUAL-DISK", "0001")
-    assert (small.file, small.size_mib, small.thin, small.write_cache) == ("/srv/store/small.img", 64, False, True)
+    assert (small.file, small.size_mib, small.thin) == ("/srv/store/small.img", 64, False)
     assert [group.targets for group in load(FILE).groups] == [("store",), ("more",)]
     assert more.portals == (Portal(ip_address("10.9.1.101")),)
 
@@ -145,7 +145,6 @@ def test_a_lun_that_goes_disturbs_no_other() -> None:
     [
         ("queue_depth = 128", "queue_depth = 64", "target.store.queue_depth: 128 -> 64"),
         ("/srv/store/state", "/srv/store/other", "target.store.state: /srv/store/state -> /srv/store/other"),
-        ("write_cache = true", "write_cache = false", "lun.small.write_cache: true -> false"),
     ],
 )
 def test_what_stops_the_group(old: str, new: str, line: str) -> None:

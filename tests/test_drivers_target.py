@@ -13,7 +13,7 @@ from appliance.config.load import load
 from appliance.config.target import Lun
 from appliance.drivers import target_tree
 from appliance.drivers.base import DriverError
-from appliance.drivers.target import _make_file
+from appliance.drivers.target import _make_file, _make_readable
 
 CLUSTER = load(Path(__file__).parent / "config/good/san.toml")
 STORE = CLUSTER.targets[0]
@@ -116,7 +116,7 @@ def test_what_a_person_sees_of_a_target(tmp_path: Path) -> None:
         "target store   iqn.2026-01.org.example:store",
         "  group store, 10.9.1.100:3260, 10.9.1.100:3261, [fd00:9::100]:3260",
     ]
-    assert "  1    small            /srv/store/small.img (64 MiB, write cache)" in text
+    assert "  1    small            /srv/store/small.img (64 MiB)" in text
     assert "  iqn.1998-01.com.vmware:esx-4711   mutual CHAP; big\n       not logged in" in text
     assert "logged in from 10.9.1.21; 0 commands, 0 MiB read, 0 MiB written" in text
     # Neither who nor by which file.
@@ -141,6 +141,26 @@ def test_a_file_is_made_once_and_grows(tmp_path: Path, thin: bool) -> None:
     _make_file(_lun(2, thin=thin), path, made)
     assert path.stat().st_size == 2 << 20
     assert path.read_bytes().startswith(b"data")
+
+
+def test_reservations_are_left_so_that_the_kernel_can_read_them(tmp_path: Path) -> None:
+    kept = tmp_path / "aptpl_serial"
+    _make_readable(kept)
+    assert not kept.exists()
+    kept.write_bytes(b"")
+    _make_readable(kept)
+    assert not kept.exists()
+    kept.write_bytes(b"res_holder=1\nres_type=08\nres_scope=00\n")
+    _make_readable(kept)
+    assert kept.read_bytes() == b"res_holder=1\nres_type=8\nres_scope=00\n"
+    kept.write_bytes(b"res_type=05\n")
+    _make_readable(kept)
+    assert kept.read_bytes() == b"res_type=05\n"
+
+
+def test_a_backstore_may_be_called_like_a_folder_of_the_kernels(tmp_path: Path) -> None:
+    (tmp_path / "core/iblock_0/statistics").mkdir(parents=True)
+    assert list(target_tree.backstores(tmp_path)) == ["statistics"]
 
 
 def test_a_file_never_shrinks(tmp_path: Path) -> None:

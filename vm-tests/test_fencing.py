@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import Any
 
 import pytest
@@ -65,10 +66,11 @@ def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(f
 @pytest.mark.long
 def test_when_the_first_device_does_not_answer_the_second_is_asked(fenced: Trial) -> None:
     lost, survivor = fenced.begin(50)
-    nobody = '{ agent = "fence_ipmilan", ip = "10.9.3.250", username = "x", timeout_s = 5, lanplus = true }'
+    # A device of its own for each node, and none of them there.
+    silent = (f'agent = "fence_ipmilan", ip = "10.9.3.{n}", username = "x", timeout_s = 5' for n in count(250))
     text = lost.exec(["cat", EDITED]).stdout
     lines = [
-        f"fence = [{nobody}, {line.removeprefix('fence = ')}]" if line.startswith("fence = ") else line
+        f"fence = [{{ {next(silent)} }}, {line.removeprefix('fence = ')}]" if line.startswith("fence = ") else line
         for line in text.splitlines()
     ]
     lost.exec(["tee", EDITED], stdin="\n".join(lines) + "\n")

@@ -84,7 +84,7 @@ def render(found: dict[str, Any]) -> Iterator[str]:
     yield "LUNs"
     for lun in found["luns"]:
         size = f"{lun['size_mib']} MiB" if lun["size_mib"] else "as large as it"
-        marks = "".join(f", {word}" for word, key in (("thin", "thin"), ("write cache", "write_cache")) if lun[key])
+        marks = ", thin" if lun["thin"] else ""
         yield f"  {lun['number']:<4} {lun['name']:<16} {lun['backing']} ({size}{marks})"
         yield f"       serial {lun['serial']}, wwn-0x{lun['wwn']}"
     yield ""

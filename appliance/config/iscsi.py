@@ -17,9 +17,14 @@ PORT = 3260
 LONGEST_NAME = 223
 # Flat addressing of SAM-5 ends here.
 LAST_LUN = 16383
+# LIO takes what begins so for a name or password that was deleted (iscsi_target_nodeattrib.c's macros).
+NOTHING = "NULL"
 # Who proves what to whom by CHAP: the initiator itself, and with mutual CHAP the target too.
 CHAP = (("user", "password_file"), ("target_user", "target_password_file"))
-_user = text("a CHAP user name of at most 223 letters, digits, and . : _ @ -", r"[A-Za-z0-9_.:@-]{1,223}")
+_user = text(
+    f"a CHAP user name of at most 223 letters, digits, and . : _ @ -, which does not begin with {NOTHING}",
+    rf"(?!{NOTHING})[A-Za-z0-9_.:@-]{{1,223}}",
+)
 
 
 @dataclass(frozen=True)

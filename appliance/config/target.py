@@ -29,6 +29,10 @@ VENDOR, REVISION = "LIO-ORG", "4.0"
 # A disk is known by the hexadecimal digits that a serial begins with: NAA 6, LIO's company id, and so many of them
 # (spc_gen_naa_6h_vendor_specific in the kernel's target_core_spc.c).
 WWN_LEAD, WWN_DIGITS = "6001405", 25
+# The kernel keeps what is reserved of a disk in a file aptpl_SERIAL (target_core_pr.c), whose name ends at 255.
+LONGEST_SERIAL = 249
+# TA_DEFAULT_CMDSN_DEPTH_MAX (iscsi_target_core.h).
+DEEPEST_QUEUE = 512
 # Of these a LUN has exactly one.
 BACKING = ("device", "file")
 # Relative target port identifiers are 16 bits, and 0 is none (SPC-4).
@@ -56,7 +60,7 @@ class Lun:
     """A disk of target ``target``: a DRBD resource (``device``, as written), or the file ``file`` of ``size_mib``.
 
     What initiators know it by (serial, vendor, product, revision) is the same on both nodes. ``thin``: what
-    initiators discard is given back. ``write_cache``: they are told that only what they have flushed is stored.
+    initiators discard is given back.
     """
 
     name: str
@@ -70,7 +74,6 @@ class Lun:
     vendor: str = VENDOR
     revision: str = REVISION
     thin: bool = False
-    write_cache: bool = False
 
     @property
     def drbd(self) -> str | None:
@@ -144,6 +147,11 @@ def _is_portal(value: Any) -> bool:
 
 _iqn = value_like('an iSCSI name in small letters, like "iqn.2026-01.org.example:store"', _is_iqn)
 _boolean = value_like("true or false", lambda v: isinstance(v, bool))
+# Other targets have it, so people look for it.
+_no_cache = value_like(
+    "false: what one machine has in memory is lost with it, and the other one would say that it is flushed",
+    lambda v: v is False,
+)
 
 
 def target_entry(name: Check, folder: Check, path: Check) -> Check:
@@ -171,7 +179,7 @@ def target_entry(name: Check, folder: Check, path: Check) -> Check:
                 ),
                 least=1,
             ),
-            "queue_depth": number(1, 1024, "commands"),
+            "queue_depth": number(1, DEEPEST_QUEUE, "commands"),
         },
     )
 
@@ -191,14 +199,15 @@ def lun_entry(name: Check, resource: str, path: Check) -> Check:
             "file": path,
             "size_mib": number(1, 1 << 30, "MiB"),
             "serial": text(
-                "a unit serial of 10 to 252 characters without blanks, at least 8 of them hexadecimal digits",
-                r"(?=(.*[0-9a-fA-F]){8})[!-.0-~]{10,252}",
+                f"a unit serial of 10 to {LONGEST_SERIAL} characters without blanks, "
+                "at least 8 of them hexadecimal digits",
+                rf"(?=(.*[0-9a-fA-F]){{8}})[!-.0-~]{{10,{LONGEST_SERIAL}}}",
             ),
             "vendor": shown_text(8),
             "product": shown_text(16),
             "revision": shown_text(4),
             "thin": _boolean,
-            "write_cache": _boolean,
+            "write_cache": _no_cache,
         },
     )
 
@@ -259,7 +268,8 @@ def _port_id(iqn: str, taken: set[int]) -> int:
 
 def _lun(raw: Raw, name: str, lun: Raw) -> Lun:
     product = lun.get("product", name[:16])
-    return Lun(**{**lun, "name": name, "serial": serial_of(raw, name), "product": product})
+    said = {key: value for key, value in lun.items() if key != "write_cache"}
+    return Lun(**{**said, "name": name, "serial": serial_of(raw, name), "product": product})
 
 
 def _acl(acl: Raw, luns: tuple[Lun, ...]) -> Acl:

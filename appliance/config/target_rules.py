@@ -6,6 +6,7 @@ As in `rules`, what the schema refused is absent here (None in arrays), and noth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_interface
@@ -160,9 +161,10 @@ def _luns(raw: Raw) -> Iterator[Problem]:
 
 
 # What is said of a LUN in a file only.
+# What stands beside the link to a LUN's disk in configfs (target_core_fabric_configfs.c).
+_KERNELS = "statistics|write_protect|alua_tg_pt_.*"
 _OF_FILES = {
     "size_mib": "the LUN is as large as its device",
-    "write_cache": "initiators are told what the device's own cache does",
 }
 
 
@@ -176,6 +178,8 @@ def _backing(raw: Raw, places: Mapping[str, _Place]) -> Iterator[Problem]:
     states = [t["state"] for t in raw.get("target", {}).values() if "state" in t]
     for name, lun in raw.get("lun", {}).items():
         path: Path = ("lun", name)
+        if re.fullmatch(_KERNELS, name):
+            yield path, f"found {shown(name)}, expected another name: the kernel has a file of its own called so"
         place = places.get(lun.get("target", ""))
         key = "device" if "device" in lun else "file"
         used = lun.get(key)
@@ -199,7 +203,7 @@ def _backing(raw: Raw, places: Mapping[str, _Place]) -> Iterator[Problem]:
             yield (*path, "size_mib"), "missing, expected it beside file"
         if place is not None and None not in place.before and not _is_on(used, place.before):
             yield (*path, key), f"found {shown(used)}, expected a file below {_mounts(place)}"
-        if any(_is_below(used, state) for state in states):
+        if any(used == state or _is_below(used, state) for state in states):
             yield (*path, key), f"found {shown(used)}, expected a file outside the folder of a target's state"
 
 

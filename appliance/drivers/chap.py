@@ -6,6 +6,7 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
+from appliance.config.iscsi import NOTHING
 from appliance.drivers.base import DriverError
 
 # At least 96 bits by RFC 7143, 12.1.3; Microsoft's initiator takes no more than 16 bytes.
@@ -32,6 +33,8 @@ def read(path: Path, shortest: int = SHORTEST, longest: int = LONGEST) -> str:
         raise DriverError(
             f"{path}: found a CHAP password of {len(password)} characters, expected {shortest} to {longest}"
         )
+    if password.startswith(NOTHING):
+        raise DriverError(f"{path}: found a CHAP password that begins with {NOTHING}, which targets take for none")
     if not all("!" <= character <= "~" for character in password):
         raise DriverError(f"{path}: found a CHAP password with blanks or other than ASCII, expected neither")
     return password

@@ -177,6 +177,7 @@ class InitiatorDriver:
             with contextlib.suppress(DriverError):
                 reservation.release()
             raise
+        _look_again(device)
         self._disk.parent.mkdir(parents=True, exist_ok=True)
         self._disk.symlink_to(device)
 
@@ -195,7 +196,12 @@ class InitiatorDriver:
         self._forget()
 
     def warm(self) -> None:
-        """Have ready what a login needs: to start iscsid takes longer than the login itself."""
+        """Have ready what a login needs: to start iscsid takes longer than the login itself.
+
+        After a loss of power there is no session any more, and its passwords are still here.
+        """
+        if not sessions(self._config.target):
+            self._forget()
         with contextlib.suppress(RunError, ImportError):
             run(["systemctl", "start", "iscsid.service"], timeout_s=LOGIN_S)
             importlib.import_module("pyudev")
@@ -282,3 +288,15 @@ class InitiatorDriver:
             raise DriverError(
                 f"{self._config.name}: iscsiadm ended with {done.returncode}: {' | '.join(said[-3:])}"
             )
+
+
+def _look_again(device: Path) -> None:
+    """Have the kernel ask ``device`` about its cache, now that it may.
+
+    While another node had it reserved, a target may have refused to say (tgt does), and the kernel takes that for
+    a disk without one, to which it sends no flushes (sd.c, sd_read_cache_type).
+    """
+    try:
+        (SYS / "class/block" / device.name / "device/rescan").write_text("1")
+    except OSError as error:
+        raise DriverError(f"{device}: the kernel did not look at it again: {error.strerror}") from error

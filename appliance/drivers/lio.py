@@ -81,7 +81,7 @@ def add_backstore(lun: Lun, source: str, index: int) -> None:
         else:
             size = (lun.size_mib or 0) << 20
             made = kinds.FileIOStorageObject(
-                lun.name, dev=source, size=size, wwn=lun.serial, write_back=lun.write_cache, index=index
+                lun.name, dev=source, size=size, wwn=lun.serial, write_back=False, index=index
             )
         path = Path(made.path)
         for name in ("vendor", "product", "revision"):

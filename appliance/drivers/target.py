@@ -161,20 +161,19 @@ class TargetDriver:
             return
         state = Path(self._target.state)
         if not (state / MADE).is_dir():
-            (state / MADE).mkdir(parents=True, exist_ok=True)
+            state.mkdir(parents=True, exist_ok=True)
             try:
                 # The kernel answers an initiator when it has written its reservations, and does not flush them:
                 # files that are made in here are written through (chattr(1), S and D).
                 run(["chattr", "+SD", state], timeout_s=10)
             except RunError as error:
                 raise DriverError(f"target.{self._target.name}: {error.message}") from error
+            (state / MADE).mkdir()
         kept = lio.registrations()
         kept.mkdir(parents=True, exist_ok=True)
         for lun in luns:
             name = f"aptpl_{lun.serial}"
-            if (state / name).exists() and not (state / name).stat().st_size:
-                # Power went while the kernel wrote it, so whoever wanted something was not told that it is so.
-                (state / name).unlink()
+            _make_readable(state / name)
             link = kept / name
             if not link.is_symlink() or link.readlink() != state / name:
                 link.unlink(missing_ok=True)
@@ -184,6 +183,23 @@ class TargetDriver:
 
     def _make(self, lun: Lun) -> None:
         _make_file(lun, Path(str(lun.file)), Path(self._target.state) / MADE / lun.name)
+
+
+def _make_readable(kept: Path) -> None:
+    """What the kernel wrote of a disk's reservations, so that it can read it.
+
+    It empties the file before it writes it: one that is empty is of a loss of power in between, and what was in it
+    is lost. The type of a reservation it writes in two hexadecimal digits and reads as C writes numbers, in which
+    08 is none (target_core_pr.c, target_core_configfs.c).
+    """
+    try:
+        text = kept.read_bytes()
+    except FileNotFoundError:
+        return
+    if not text:
+        kept.unlink()
+    elif b"res_type=08" in text:
+        replace_file(kept, text.replace(b"res_type=08", b"res_type=8"), 0o600)
 
 
 def _make_file(lun: Lun, path: Path, made: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def backstores(root: Path = ROOT) -> dict[str, Path]:
         path.name: path
         for plugin in folders(root / "core")
         if plugin.name.startswith(PLUGINS)
-        for path in folders(plugin)
+        for path in folders(plugin, own=())
     }
 
 
@@ -117,17 +117,17 @@ def numbered(path: Path) -> Iterator[tuple[int, Path]]:
             yield int(each.name.removeprefix("lun_")), each
 
 
-def folders(path: Path) -> list[Path]:
-    """The folders in ``path``, without those that the kernel made itself; none when it is not there."""
+# What the kernel puts beside the folders that were made in it, but for those of backstores.
+_OWN = ("fabric_statistics", "statistics", "attrib", "auth", "param", "discovery_auth", "alua")
+
+
+def folders(path: Path, own: Collection[str] = _OWN) -> list[Path]:
+    """The folders in ``path``, without those that the kernel made itself (``own``); none when it is not there."""
     try:
         with os.scandir(path) as entries:
-            return [path / e.name for e in entries if e.is_dir(follow_symlinks=False) and e.name not in _OWN]
+            return [path / e.name for e in entries if e.is_dir(follow_symlinks=False) and e.name not in own]
     except FileNotFoundError:
         return []
-
-
-# What the kernel puts beside the folders that were made in it.
-_OWN = ("fabric_statistics", "statistics", "attrib", "auth", "param", "discovery_auth", "alua")
 
 
 def links(path: Path) -> list[Path]:

@@ -4,22 +4,25 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from appliance.config.initiator import Initiator
 from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
-from appliance.config.target import Target, TargetRole
+from appliance.config.target import Acl, TargetRole
 from appliance.config.virtual import Virtual
 from appliance.drivers import chap, keepalived
 from appliance.drivers.base import DriverError
 from appliance.drivers.fence import FOLDER
+from appliance.drivers.initiator import LONGEST_PASSWORD
 from appliance.render import render_all
 from appliance.run import run
 
 NET = Path("/sys/class/net")
 RULES = Path("/etc/nftables.conf")
+PATH = "/usr/sbin:/sbin:/usr/bin:/bin"
 
 
 def problems(text: str, me: str) -> tuple[str, ...]:
@@ -45,7 +48,11 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
         yield from _checks(virtual)
     yield from keepalived.complaints(files)
     for target in cluster.targets:
-        yield from _passwords(target)
+        yield from _passwords(f"target.{target.name}", target.acls, chap.SHORTEST, chap.LONGEST)
+    for initiator in cluster.initiators:
+        if shutil.which("iscsiadm", path=PATH) is None:
+            yield f"there is no iscsiadm for initiator.{initiator.name}"
+        yield from _passwords(f"initiator.{initiator.name}", [initiator], 1, LONGEST_PASSWORD)
     for group in cluster.groups:
         for resource in group.resources:
             for problem in _resource(resource):
@@ -83,25 +90,24 @@ def _disk(drbd: Drbd) -> Iterator[str]:
         yield f"drbd.{drbd.name}.disk: {drbd.disk} does not exist"
 
 
-def _passwords(target: Target) -> Iterator[str]:
-    files = {file for acl in target.acls for file in (acl.password_file, acl.target_password_file) if file}
+def _passwords(what: str, users: Sequence[Acl | Initiator], shortest: int, longest: int) -> Iterator[str]:
+    files = {file for user in users for file in (user.password_file, user.target_password_file) if file}
     for file in sorted(files):
         try:
-            chap.read(Path(file))
+            chap.read(Path(file), shortest, longest)
         except DriverError as error:
-            yield f"target.{target.name}: {error.message}"
+            yield f"{what}: {error.message}"
 
 
 def _resource(resource: Resource) -> Iterator[str]:
     match resource:
         case Service(unit=unit):
-            state = run(["systemctl", "show", "--property=LoadState", "--value", "--", unit], timeout_s=20)
-            if state.stdout.strip() != "loaded":
-                yield f"there is no unit {unit} ({state.stdout.strip()})"
+            if not _is_loaded(unit):
+                yield f"there is no unit {unit}"
         case Filesystem(type=kind, device=device):
-            if shutil.which(f"mkfs.{kind}", path="/usr/sbin:/sbin:/usr/bin:/bin") is None:
+            if shutil.which(f"mkfs.{kind}", path=PATH) is None:
                 yield f"there is no mkfs.{kind} for {resource.id}"
-            if not device.startswith("drbd:") and not Path(device).exists():
+            if not device.startswith(("drbd:", "initiator:")) and not Path(device).exists():
                 yield f"{device} does not exist"
         case TargetRole():
             if find_spec("rtslib_fb") is None:
@@ -109,3 +115,8 @@ def _resource(resource: Resource) -> Iterator[str]:
         case Address(interface=str(interface)):
             if not (NET / interface).exists():
                 yield f"there is no interface {interface} for {resource.id}"
+
+
+def _is_loaded(unit: str) -> bool:
+    state = run(["systemctl", "show", "--property=LoadState", "--value", "--", unit], timeout_s=20)
+    return state.stdout.strip() == "loaded"

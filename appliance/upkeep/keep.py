@@ -31,6 +31,7 @@ PLACES = (
     "etc/corosync/corosync.conf",
     "etc/corosync/authkey",
     "etc/drbd.d",
+    "etc/iscsi/initiatorname.iscsi",
     "etc/pairkeep",
     "var/lib/pairkeep/versions",
 )

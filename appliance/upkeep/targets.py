@@ -71,10 +71,7 @@ def has_to_stop(old: Cluster, new: Cluster, group: Group) -> bool:
 
 def _differ(old: Target, new: Target) -> bool:
     """In what cannot be taken up while the target runs."""
-    cached = {lun.name: lun.write_cache for lun in old.luns}
-    return any(getattr(old, key) != getattr(new, key) for key in KEPT) or any(
-        lun.write_cache != cached.get(lun.name, lun.write_cache) for lun in new.luns
-    )
+    return any(getattr(old, key) != getattr(new, key) for key in KEPT)
 
 
 def _acls(old: Target, new: Target) -> Iterator[str]:
