@@ -12,6 +12,8 @@ from pathlib import Path
 from appliance.errors import InputError, PairkeepError
 
 Argument = str | os.PathLike[str]
+# How long a program that was killed has to be gone.
+KILLED_S = 1.0
 
 
 class RunError(PairkeepError):
@@ -54,17 +56,15 @@ def run(
     """
     words = [os.fspath(word) for word in argv]
     try:
-        done = subprocess.run(
+        program = subprocess.Popen(
             words,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            timeout=timeout_s,
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,
-            check=False,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.exists():
@@ -72,12 +72,26 @@ def run(
         raise InputError(
             f"the program {words[0]} is not installed", hint="make setup installs what is needed"
         ) from error
+    try:
+        stdout, stderr = program.communicate(stdin, timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise RunError(words, None, _text(error.stdout) + _text(error.stderr)) from error
-    if check and done.returncode != 0:
-        raise RunError(words, done.returncode, done.stderr or done.stdout)
-    return done
+        raise RunError(words, None, _killed(program)) from error
+    except BaseException:
+        _killed(program)
+        raise
+    if check and program.returncode != 0:
+        raise RunError(words, program.returncode, stderr or stdout)
+    return subprocess.CompletedProcess(words, program.returncode, stdout, stderr)
 
 
-def _text(data: bytes | str | None) -> str:
-    return data.decode(errors="replace") if isinstance(data, bytes) else data or ""
+def _killed(program: subprocess.Popen[str]) -> str:
+    """End ``program``; returns what it had printed.
+
+    One that waits in the kernel for a disk cannot be ended before the disk answers. It is not waited for, or the
+    time that it was given would be no bound; whoever asked for it has to take it for still at work.
+    """
+    program.kill()
+    try:
+        return "".join(program.communicate(timeout=KILLED_S))
+    except subprocess.TimeoutExpired:
+        return ""

@@ -124,7 +124,7 @@ PLACEMENTS = [
     pytest.param(
         view(failing("alpha", (0, 0, 3, 0), UP), report("beta")),
         "beta",
-        "moving to beta; alpha: service:mariadb.service has failed there 3 times",
+        "moving to beta; alpha: service:mariadb.service has failed there too often",
         id="worn out",
     ),
     pytest.param(

@@ -48,8 +48,7 @@ def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
             return f"its disk of {drbd} has failed, it works on the other node's"
     for resource, count in zip(group.resources, share.fails, strict=True):
         if count >= group.migration_threshold:
-            times = "once" if count == 1 else f"{count} times"
-            return f"{resource.id} has failed there {times}"
+            return f"{resource.id} has failed there too often"
     return _reaches_less(view, node)
 
 

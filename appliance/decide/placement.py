@@ -121,7 +121,12 @@ def _stay_or_move(view: ClusterView, group: Group, here: str, against: Against, 
     if free:
         return Placement(free[0], f"moving to {free[0]}; {here}: {speaks[here]}", against)
     if _possible(view, group, here, placed):
-        return Placement(here, f"stays on {here} although {speaks[here]}: no other node can run it", against)
+        least, *others = _worn(view, group, placed, first=here)
+        if least != here and not view.reports[here].groups[group.name].running:
+            return Placement(least, f"tries {least} again; {here}: {speaks[here]}", against)
+        other = next((n for n in (least, *others) if n != here), None)
+        why = "no other node can run it" if other is None else f"{other}: {speaks[other]}"
+        return Placement(here, f"stays on {here} although {speaks[here]}; {why}", against)
     return Placement(None, f"cannot stay on {here}: {speaks[here]}; no other node can run it", against)
 
 
@@ -143,10 +148,19 @@ def _fresh(view: ClusterView, group: Group, against: Against, placed: Placed) ->
     free.sort(key=lambda n: n != view.claims.get(group.name))
     if free:
         return Placement(free[0], f"starts on {free[0]}", against)
-    worn = [n for n in _ranking(view, group) if n in view.members and _possible(view, group, n, placed)]
+    worn = _worn(view, group, placed, first=view.claims.get(group.name))
     if worn:
         return Placement(worn[0], f"tries {worn[0]} again although {speaks[worn[0]]}", against)
     return Placement(None, "no node can run it", against)
+
+
+def _worn(view: ClusterView, group: Group, placed: Placed, first: str | None) -> list[str]:
+    """Nodes that could run the group had it not failed there, where it failed least first; ``first`` of equal ones.
+
+    Each try that fails counts there, so that they take turns: what one of them lacks may be back by now.
+    """
+    possible = [n for n in _ranking(view, group) if n in view.members and _possible(view, group, n, placed)]
+    return sorted(possible, key=lambda n: (sum(view.reports[n].groups[group.name].fails), n != first))
 
 
 def _ranking(view: ClusterView, group: Group) -> list[str]:

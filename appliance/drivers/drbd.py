@@ -82,8 +82,11 @@ class Drbd:
             return
         try:
             self._run("drbdadm", "up", self.config.name)
-        except DriverError:
+        except DriverError as error:
             self.down()
+            if Path(self.config.disk).exists() and self.is_blank_disk():
+                hint = f"if it was replaced: pairkeep recover disk {self.config.name}"
+                raise DriverError(f"{self.config.name}: {self.config.disk} is blank; {hint}") from error
             raise
 
     def down(self) -> None:
@@ -115,6 +118,12 @@ class Drbd:
             self.create_md()
         self._run("drbdadm", "attach", self.config.name)
 
+    def up_anew(self) -> None:
+        """Bring the resource up with a blank disk in place of the one that it had."""
+        if not self.has_metadata():
+            self.create_md()
+        self.up()
+
     def start(self) -> None:
         self.promote(peer_surely_dead=False)
 
@@ -139,6 +148,14 @@ class Drbd:
                 if time.monotonic() > deadline:
                     raise
             time.sleep(POLL_S)
+
+    def resume_io(self) -> None:
+        """Let writes go on that wait for the fence-peer handler, whose question has been answered otherwise.
+
+        The kernel gives the data a new identifier then, so that the peer's are known to be old (drbd_nl.c,
+        drbd_adm_resume_io).
+        """
+        self._run("drbdsetup", "resume-io", str(self.config.minor))
 
     def outdate(self) -> None:
         self._run("drbdadm", "outdate", self.config.name)

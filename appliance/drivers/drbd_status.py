@@ -40,15 +40,20 @@ class EventsFold:
     def __init__(self) -> None:
         self.statuses: dict[str, DrbdStatus] = {}
         self.lost = False
+        self._whole = False
 
     def feed(self, lines: Iterable[str]) -> set[str]:
         """Take lines; returns the names of the resources that they changed.
 
+        A stream begins with all that there is, a line for each part (``exists …``), and ``exists -`` after the last
+        one (drbdsetup(8)). Before that nothing has changed: half of it tells of a Primary without a disk.
         ``lost`` becomes true when the kernel had to drop lines (``- skipped N``): start afresh then.
         """
-        before = dict(self.statuses)
+        before = dict(self.statuses) if self._whole else {}
         for line in lines:
             self._line(line.split())
+        if not self._whole:
+            return set()
         return {
             name for name in before.keys() | self.statuses.keys() if before.get(name) != self.statuses.get(name)
         }
@@ -57,6 +62,9 @@ class EventsFold:
         if len(words) < 2:
             return
         action, kind = words[0], words[1]
+        if (action, kind) == ("exists", "-"):
+            self._whole = True
+            return
         if kind == "skipped" or (action == "-" and "skipped" in words):
             self.lost = True
             return

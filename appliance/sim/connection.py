@@ -76,7 +76,8 @@ class Connection:
 
     def _both_call(self) -> bool:
         called = self.first.connection == self.second.connection == "WFConnection" and self._reachable()
-        return called and not (self.first.stalls or self.second.stalls)
+        # A promotion holds what a meeting needs until its handler has ended (state_mutex in drbd_set_role).
+        return called and not (self.first.stalls or self.second.stalls or self._promoting)
 
     def _connect(self) -> None:
         self._connecting = False
@@ -149,9 +150,6 @@ class Connection:
             self._expose(side)
             self._thaw(side)
             self._settle(side)
-            again = self._promoting.pop(side.name, None)
-            if again is not None:
-                again()
 
     def _begin_resync(self, source: Side, target: Side, session: int) -> None:
         sync = next(self._generations)

@@ -17,6 +17,7 @@ from appliance.sim.clock import Action
 from appliance.sim.connection import Connection
 from appliance.sim.metadata import Metadata, at_least
 from appliance.sim.side import Side, Write
+from appliance.supervisor.exclusions import PEER_ACTIVE
 
 # Promotions are tried so often while the fence-peer handler gives an answer (drbd_set_role).
 PROMOTE_TRIES = 4
@@ -202,9 +203,23 @@ class Pair(Connection):
                     side.disk_md.new_generation(next(self._generations))
                 self._thaw(side)
             self._settle(side)
+        outdates = code == PEER_ACTIVE and side.role != "Primary" and not side.connected
+        if outdates and at_least(side.disk, "Consistent"):
+            side.disk = "Outdated"
+            self._settle(side)
         again = self._promoting.pop(node, None)
         if again is not None:
             again()
+            self.reach()
+
+    def resume_io(self, node: str) -> None:
+        """The supervisor lets writes go on for which no handler waits (drbd_adm_resume_io)."""
+        side = self.sides[node]
+        if side.frozen and not side.connected:
+            if side.new_generation_due and side.disk_md.bitmap == 0:
+                side.disk_md.new_generation(next(self._generations))
+            self._thaw(side)
+            self._settle(side)
 
     # Disks ------------------------------------------------------------------------------------------
 

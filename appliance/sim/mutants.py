@@ -250,7 +250,7 @@ def never_thaws(broken: Broken) -> None:
 @mutant()
 def pets_the_watchdog_without_quorum(broken: Broken) -> None:
     """The watchdog is fed by the clock, whatever the ring does."""
-    broken.edit(Core, "on_tick", "self.exclusions.tick()", "self.exclusions.tick(); self.world.pet()")
+    broken.edit(Core, "on_tick", "self.exclusions.tick(self._promoting())", "self.exclusions.tick(self._promoting()); self.world.pet()")
 
 
 @mutant()
@@ -296,7 +296,7 @@ def takes_a_lost_disk_for_good(broken: Broken) -> None:
 @mutant()
 def waits_for_a_disk_for_ever(broken: Broken) -> None:
     """A node keeps its groups although their disk gives no answer and the other node could go on."""
-    broken.edit(Core, "_see_to_disks", "report.hung and users", "False")
+    broken.edit(Core, "_see_to_disks", "hung and users", "False")
 
 
 @mutant()

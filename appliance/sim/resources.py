@@ -66,6 +66,9 @@ class Resources:
         self.devices: Mapping[str, Device] = {}
         self.changed: Action = lambda: None
         self.configure(cluster)
+        # Services whose start or stop systemd has under way; how often a supervisor has ended while at work.
+        self._under_way: set[str] = set()
+        self._orphaned = 0
         self._mine = {name: p.sides[machine.name] for name, p in pairs.items() if machine.name in p.sides}
         machine.on_halt.append(self._halt)
 
@@ -78,6 +81,14 @@ class Resources:
         self.on.clear()
         self.broken.clear()
         self.switching_on.clear()
+        self._under_way.clear()
+
+    def orphaned(self) -> None:
+        """The supervisor was killed, and what it had begun is killed with it (supervisor/parent.py).
+
+        Not what the kernel and systemd have under way.
+        """
+        self._orphaned += 1
 
     def states(self, group: str) -> tuple[State, ...]:
         return tuple(self._state(id_, drbd) for id_, drbd in self._parts[group].resources)
@@ -85,7 +96,7 @@ class Resources:
     def _state(self, resource: str, drbd: str | None) -> State:
         if drbd is not None:
             return "started" if self._primary(drbd) else "stopped"
-        if resource in self.broken:
+        if resource in self.broken or resource in self._under_way:
             return "failed"
         return "started" if resource in self.on else "stopped"
 
@@ -148,10 +159,19 @@ class Resources:
                 return False  # umount waits for them
             return self.trouble.get(what) != "hangs" and not (on_disk and self._frozen(group))
 
-        def end() -> None:
-            self._carry_out(step, group, resource, self.trouble.get(what), done)
+        life, lasts = self._orphaned, isinstance(resource, Service | DrbdRole)
+        if isinstance(resource, Service):
+            self._under_way.add(resource.id)
 
-        late = partial(done, f"no end within {GIVE_UP_S:.0f} s")
+        def end() -> None:
+            self._under_way.discard(resource.id)
+            if lasts or life == self._orphaned:
+                self._carry_out(step, group, resource, self.trouble.get(what), done)
+
+        def late() -> None:
+            self._under_way.discard(resource.id)
+            done(f"no end within {GIVE_UP_S:.0f} s")
+
         wait = partial(wait_until, self.machine, ready, end, limit=GIVE_UP_S, otherwise=late)
         took = self.took.get(" ".join(what))
         self.machine.soon(*(TAKES_S.get(type(resource), OTHER_S) if took is None else (took, took)), wait)

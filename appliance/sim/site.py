@@ -19,6 +19,7 @@ from appliance.sim.process import Process
 from appliance.sim.resources import Resources
 from appliance.sim.ring import Corosync
 from appliance.supervisor.core import Core
+from appliance.supervisor.exclusions import PEER_FENCED, PEER_OUTDATED
 
 COROSYNC_STARTS_S = (0.3, 1.5)
 SUPERVISOR_STARTS_S = (0.3, 2.0)
@@ -97,6 +98,7 @@ class Site:
         if self.process is not None:
             self.story.tell(self.machine.name, "supervisor is killed")
             self._end()
+            self.resources.orphaned()
             self.machine.soon(*SUPERVISOR_STARTS_S, self.start_supervisor)
 
     def process_finished(self) -> None:
@@ -180,7 +182,10 @@ class Site:
         self.machine.after(1.0, partial(self._call, drbd, handler))
 
     def fence_answered(self, drbd: str, code: int) -> None:
-        for handler in [h for h in self._handlers[drbd] if h.waits]:
+        waiting = [h for h in self._handlers[drbd] if h.waits]
+        if not waiting and code in (PEER_OUTDATED, PEER_FENCED):
+            self.machine.soon(0.02, 0.1, partial(self.pairs[drbd].resume_io, self.machine.name))
+        for handler in waiting:
             self._handlers[drbd].remove(handler)
             answer = partial(self.pairs[drbd].fence_answer, self.machine.name, code, handler.meetings)
             self.machine.soon(0.005, 0.05, answer)

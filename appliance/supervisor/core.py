@@ -226,7 +226,7 @@ class Core:
         if self._ready_at is not None and not self.local.active and not self._work.running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
-        self.exclusions.tick()
+        self.exclusions.tick(self._promoting())
         self._flush()
 
     def on_fence_request(self, drbd: str) -> None:
@@ -325,7 +325,7 @@ class Core:
         if self.view.complete:
             self._requests.send_wishes(self.view)
         if self.view.adopted and self.view.quorate:
-            self.exclusions.pursue(self.view, self._taking_over())
+            self.exclusions.pursue(self.view, self._taking_over(), self._promoting())
             self._see_to_disks()
         if self.leaving or self.stopping:
             self._say_goodbye()
@@ -385,10 +385,16 @@ class Core:
             if self._peer in self.view.record.current.get(drbd, ()) and self.view.surely_down(self._peer)
         }
 
+    def _promoting(self) -> set[str]:
+        """DRBD resources that become Primary by what is under way here."""
+        starting = {drbd for group in self.cluster.groups if self.starts(group.name) for drbd in group.drbd}
+        return starting | {drbd.name for drbd in self.cluster.drbd if self._work.forces(drbd.name)}
+
     def _see_to_disks(self) -> None:
         for name, report in self.local.drbd.items():
             users = [group for group in self.cluster.groups if name in group.drbd]
-            if report.hung and users and all(obstacle(self.view, g, self._peer) is None for g in users):
+            hung = report.hung and not self.view.record.maintenance
+            if hung and users and all(obstacle(self.view, g, self._peer) is None for g in users):
                 self.local.give_up(name, f"the disk of {name} does not answer, and {self._peer} can go on")
             if name not in self.exclusions.frozen:
                 self._requests.about_disks(self.view, name, report)

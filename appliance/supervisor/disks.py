@@ -84,7 +84,9 @@ class Disks:
 
     def _changed(self, name: str, status: DrbdStatus) -> None:
         self._known[name] = status
-        unsure = status.disk == "Inconsistent" and name not in self._core.view.record.current
+        # Whether it is a blank one matters where nobody else is known to have the data.
+        nobodys = self._core.view.record.current.get(name) in (None, (self._core.me,))
+        unsure = status.disk == "Inconsistent" and nobodys
         if unsure and name not in self._fresh:
             # Reads the metadata, so not here. A disk that once was fresh stays so until data comes to it.
             self._lanes.put(f"drbd:{name}", partial(self._read_freshness, name))

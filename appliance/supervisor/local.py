@@ -96,12 +96,16 @@ class LocalState:
         return [share.group.resources[index].id for index in fallen]
 
     def after_step(self, step: Start | Stop, error: str | None, states: Sequence[State]) -> None:
-        """A start that failed wears the node out at once: whatever it lacks, the other may have."""
+        """A start that failed wears the node out at once: whatever it lacks, the other may have.
+
+        If that one lacks something too, each further try counts, so that they take turns.
+        """
         share = self._shares[step.group]
         share.states = tuple(states)
         self.paced(step, error)
         if isinstance(step, Start) and error is not None:
-            share.failed_at[step.index] = [self.now()] * share.group.migration_threshold
+            tries = len(self._recent(share, step.index)) + 1
+            share.failed_at[step.index] = [self.now()] * max(share.group.migration_threshold, tries)
         if isinstance(step, Stop):
             share.failed_stops = 0 if error is None else share.failed_stops + 1
             share.blocked = ""
@@ -162,6 +166,9 @@ class LocalState:
     def _counts(self, share: _Share) -> tuple[int, ...]:
         if not any(share.failed_at):
             return share.none_failed
-        since = self.now() - share.group.failure_timeout_s
-        share.failed_at = [[t for t in times if t > since] for times in share.failed_at]
+        share.failed_at = [self._recent(share, index) for index in range(len(share.states))]
         return tuple(len(times) for times in share.failed_at)
+
+    def _recent(self, share: _Share, index: int) -> list[float]:
+        since = self.now() - share.group.failure_timeout_s
+        return [t for t in share.failed_at[index] if t > since]

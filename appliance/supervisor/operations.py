@@ -163,7 +163,7 @@ class SupervisorOperations:
         """Take up this node's disk again, or a blank one in its place."""
         self._drbd(drbd)
         side = self._core.local.drbd.get(drbd, DrbdReport())
-        if side.disk != "Diskless" or side.role == "Unconfigured":
+        if side.disk != "Diskless":
             raise InputError(f"the disk of {drbd} on {self._core.me} is {side.disk}, so it is not missing")
         driver = self._service.executor.drbd[drbd]
         alone = self._core.view.record.current.get(drbd, ()) == (self._core.me,)
@@ -178,7 +178,8 @@ class SupervisorOperations:
                         f"the disk that was lost held writes that {peer} lacks",
                         hint=f"put it back if you can; otherwise first: pairkeep recover force {drbd} {peer}",
                     )
-                driver.attach()
+                # One that was replaced while the machine was off never came up.
+                (driver.up_anew if side.role == "Unconfigured" else driver.attach)()
             except PairkeepError as failure:
                 error = failure.message
             return lambda: done(error)

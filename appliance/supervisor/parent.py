@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 # include/uapi/linux/prctl.h
 PR_SET_PDEATHSIG = 1
@@ -27,6 +28,10 @@ PAUSE_S = 1.0
 # So long after a child's start the machine has better things to do than to prepare for the next one.
 BUSY_S = 30.0
 _LONGEST_NAME = 64
+# How long what a supervisor has left at work may take to be gone; one that waits for a disk may never be.
+LEFTOVERS_S = 5.0
+CGROUPS = Path("/sys/fs/cgroup")
+UNIT = "pairkeep.service"
 
 
 class Keep:
@@ -91,6 +96,7 @@ class Parent:
                 sys.exit(max(code, 0))
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
             print(f"the supervisor {how}; the next one starts", file=sys.stderr, flush=True)
+            _end_leftovers()
             if time.monotonic() - began < SHORT_LIFE_S:
                 time.sleep(PAUSE_S)
 
@@ -113,6 +119,28 @@ class Parent:
         with contextlib.suppress(ProcessLookupError):
             if self._child:
                 os.kill(self._child, signal.SIGTERM)
+
+
+def _end_leftovers() -> None:
+    """End what the last child began, such as a mount, and wait for it.
+
+    The next one looks at what there is, and what is not yet mounted then must not be so a moment later. What
+    systemd or the kernel does for it is not among these processes.
+    """
+    # Version 2 of cgroups has the line "0::PATH" (cgroups(7)). Only in a unit of its own all processes are ours.
+    own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
+    if Path(own).name != UNIT:
+        return
+    deadline = time.monotonic() + LEFTOVERS_S
+    while time.monotonic() < deadline:
+        pids = (CGROUPS / own / "cgroup.procs").read_text().split()
+        left = [int(pid) for pid in pids if int(pid) != os.getpid()]
+        if not left:
+            return
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
 
 
 def _die_with(parent: int) -> None:

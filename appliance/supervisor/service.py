@@ -33,6 +33,7 @@ from appliance.supervisor.ballot import Ballot
 from appliance.supervisor.core import BEAT_S, Core
 from appliance.supervisor.director import Director
 from appliance.supervisor.disks import Disks
+from appliance.supervisor.exclusions import PEER_FENCED, PEER_OUTDATED
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.fences import Fences
 from appliance.supervisor.health import Health
@@ -134,8 +135,19 @@ class SupervisorService:
         self._watchdog.disarm()
 
     def answer(self, drbd: str, code: int) -> None:
-        for reply in self._answers.pop(drbd, ()):
+        replies = self._answers.pop(drbd, [])
+        for reply in replies:
             reply(code)
+        if not replies and code in (PEER_OUTDATED, PEER_FENCED):
+            # Nobody waits for it, so the kernel has to be told otherwise.
+            self.lanes.put(f"drbd:{drbd}", partial(self._thaw, drbd))
+
+    def _thaw(self, drbd: str) -> Callable[[], None]:
+        try:
+            self.executor.drbd[drbd].resume_io()
+        except PairkeepError as error:
+            log.warning("%s", error)
+        return lambda: None
 
     def tell(self, event: Event) -> None:
         value = {"at": round(time.time(), 3), "seen_by": self.me, "kind": event.kind, "text": event.text}
