@@ -250,7 +250,7 @@ def never_thaws(broken: Broken) -> None:
 @mutant()
 def pets_the_watchdog_without_quorum(broken: Broken) -> None:
     """The watchdog is fed by the clock, whatever the ring does."""
-    broken.edit(Core, "on_tick", "self.exclusions.tick(self._promoting())", "self.exclusions.tick(self._promoting()); self.world.pet()")
+    broken.edit(Core, "on_tick", "self.exclusions.tick(", "self.world.pet(); self.exclusions.tick(")
 
 
 @mutant()
