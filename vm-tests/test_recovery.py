@@ -18,6 +18,16 @@ Check = Callable[[], None]
 PATIENT_S = 30.0
 # Longer than anything takes that does not restart the database.
 UNTOUCHED_S = 3.0
+# While the supervisor stands still nobody answers the handler; its watchdog leaves time for that.
+KILL_THE_HANDLER = """\
+supervisor=$(pgrep -P "$(systemctl show -P MainPID pairkeep.service)" -f appliance.supervisor)
+kill -STOP $supervisor
+for _ in $(seq 60); do
+    pkill -KILL -f 'drbd-helper fence-peer' && echo killed && break
+    sleep 0.1
+done
+kill -CONT $supervisor
+"""
 RECOVER = ["pairkeep", "recover", "split-brain", "shopdata"]
 
 
@@ -106,6 +116,21 @@ def test_an_older_copy_is_used_on_a_persons_word_alone(pair: Trial) -> None:
     # What was lost is what a person was told of, and nothing that had been on both disks.
     assert verdict.lost
     assert not both_have & set(verdict.lost)
+
+
+@pytest.mark.long
+def test_frozen_writes_for_which_nobody_asks_go_on(pair: Trial, survives: Check) -> None:
+    """As when the kernel's handler falls victim to a lack of memory: the kernel calls no second one."""
+    active, standby = pair.begin(20)
+    standby.unplug(2)
+    killed = active.exec(["sh", "-c", KILL_THE_HANDLER], timeout_s=60)
+    assert killed.stdout.strip() == "killed"
+    pair.wait_rows(20)
+    assert any(e["kind"] == "resumed" for e in events(pair, active.name))
+    standby.plug(2)
+    pair.wait_paired()
+    assert pair.running_on() == active.name
+    survives()
 
 
 @pytest.mark.long
