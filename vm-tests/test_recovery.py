@@ -23,7 +23,7 @@ KILL_THE_HANDLER = """\
 supervisor=$(pgrep -P "$(systemctl show -P MainPID pairkeep.service)" -f appliance.supervisor)
 kill -STOP $supervisor
 for _ in $(seq 60); do
-    pkill -KILL -f 'drbd-helper fence-peer' && echo killed && break
+    pkill -KILL -f 'drbd-helpe[r] fence-peer' && echo killed && break
     sleep 0.1
 done
 kill -CONT $supervisor
