@@ -19,10 +19,17 @@ KILLED_S = 1.0
 class RunError(PairkeepError):
     """A program ended otherwise than it should; says which, how, what it printed, and what to paste.
 
-    ``returncode`` is the exit status, negative for a signal, None when the time ran out.
+    ``returncode`` is the exit status, negative for a signal, None when the time ran out. ``left``: it was killed
+    and is still there, as one is that waits in the kernel for a disk; what it was to do may yet be done.
     """
 
-    def __init__(self, argv: Sequence[str], returncode: int | None, output: str) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        returncode: int | None,
+        output: str,
+        left: subprocess.Popen[str] | None = None,
+    ) -> None:
         if returncode is None:
             ended = "ran out of time"
         elif returncode < 0:
@@ -37,6 +44,7 @@ class RunError(PairkeepError):
         self.argv = tuple(argv)
         self.returncode = returncode
         self.output = output
+        self.left = left
 
 
 def run(
@@ -75,7 +83,8 @@ def run(
     try:
         stdout, stderr = program.communicate(stdin, timeout_s)
     except subprocess.TimeoutExpired as error:
-        raise RunError(words, None, _killed(program)) from error
+        output = _killed(program)
+        raise RunError(words, None, output, program if program.poll() is None else None) from error
     except BaseException:
         _killed(program)
         raise
@@ -88,7 +97,7 @@ def _killed(program: subprocess.Popen[str]) -> str:
     """End ``program``; returns what it had printed.
 
     One that waits in the kernel for a disk cannot be ended before the disk answers. It is not waited for, or the
-    time that it was given would be no bound; whoever asked for it has to take it for still at work.
+    time that it was given would be no bound.
     """
     program.kill()
     try:

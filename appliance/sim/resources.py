@@ -68,6 +68,8 @@ class Resources:
         self.configure(cluster)
         # Services whose start or stop systemd has under way; how often a supervisor has ended while at work.
         self._under_way: set[str] = set()
+        # What was given up and is still at work.
+        self._left: set[str] = set()
         self._orphaned = 0
         self._mine = {name: p.sides[machine.name] for name, p in pairs.items() if machine.name in p.sides}
         machine.on_halt.append(self._halt)
@@ -82,6 +84,7 @@ class Resources:
         self.broken.clear()
         self.switching_on.clear()
         self._under_way.clear()
+        self._left.clear()
 
     def orphaned(self) -> None:
         """The supervisor was killed, and what it had begun is killed with it (supervisor/parent.py).
@@ -96,7 +99,7 @@ class Resources:
     def _state(self, resource: str, drbd: str | None) -> State:
         if drbd is not None:
             return "started" if self._primary(drbd) else "stopped"
-        if resource in self.broken or resource in self._under_way:
+        if resource in self.broken or resource in self._under_way or resource in self._left:
             return "failed"
         return "started" if resource in self.on else "stopped"
 
@@ -182,6 +185,11 @@ class Resources:
         """One of DRBD fails as a whole or not at all: its command is one change of the kernel's state."""
         do = self._start if isinstance(step, Start) else self._stop
         drbd = isinstance(resource, DrbdRole)
+        if resource.id in self._left:
+            if not isinstance(resource, Service):
+                done("a command that was given up is still at work")
+                return
+            self._left.discard(resource.id)  # systemd replaces the job that it has by this one
         if trouble is None or (drbd and trouble != "fails"):
             do(step, group, resource, done)
             return
@@ -190,9 +198,16 @@ class Resources:
         elif trouble == "breaks" and resource.id in self.on | self.broken:
             self.fail(resource)
         elif trouble == "late":
-            again = partial(do, step, group, resource, lambda _error: self.changed())
-            self.machine.soon(*LATE_S, again)
+            self._left.add(resource.id)
+            self.machine.soon(*LATE_S, partial(self._done_late, step, group, resource))
         done("it failed, as the scenario wants it")
+
+    def _done_late(self, step: Start | Stop, group: Group, resource: Resource) -> None:
+        if resource.id in self._left:
+            self._left.discard(resource.id)
+            (self._start if isinstance(step, Start) else self._stop)(
+                step, group, resource, lambda _error: self.changed()
+            )
 
     def _written(self, group: Group) -> bool:
         """Writes are on their way."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +29,8 @@ from appliance.drivers.filesystem import FilesystemDriver
 from appliance.drivers.registry import driver_for
 from appliance.drivers.systemd import Systemd
 from appliance.drivers.target import TargetDriver
+from appliance.errors import PairkeepError
+from appliance.run import RunError
 
 
 class Executor:
@@ -44,11 +47,19 @@ class Executor:
             group.name: tuple(driver_for(cluster, me, resource, systemd) for resource in group.resources)
             for group in cluster.groups
         }
+        # By group and resource: what was given up there and is still at work in the kernel.
+        self._left: dict[tuple[str, int], RunError] = {}
 
     def do(self, step: Step) -> None:
-        """Raises PairkeepError when the step could not be done."""
-        with _failing_as(lane(step)):
-            self._do(step)
+        """Raises PairkeepError when the step could not be done, or may yet be done."""
+        try:
+            with _failing_as(lane(step)):
+                self._do(step)
+        except PairkeepError as error:
+            left = _left_by(error)
+            if left is not None and isinstance(step, Start | Stop):
+                self._left[step.group, step.index] = left
+            raise
 
     def _do(self, step: Step) -> None:
         match step:
@@ -56,6 +67,8 @@ class Executor:
                 self._start(step)
             case Stop(group, index):
                 self._drivers[group][index].stop()
+                # Otherwise what is stopped now may be up a moment later.
+                self._refuse_left(group, index)
             case Up(drbd):
                 self.drbd[drbd].up()
             case SkipFirstSync(drbd):
@@ -78,12 +91,23 @@ class Executor:
 
     def states(self, group: str) -> tuple[State, ...]:
         """What the resources of ``group`` look like on this node now."""
-        return tuple(driver.state() for driver in self._drivers[group])
+        drivers = enumerate(self._drivers[group])
+        return tuple("failed" if self._is_left(group, index) else driver.state() for index, driver in drivers)
+
+    def _is_left(self, group: str, index: int) -> bool:
+        given_up = self._left.get((group, index))
+        return given_up is not None and given_up.left is not None and given_up.left.poll() is None
+
+    def _refuse_left(self, group: str, index: int) -> None:
+        if self._is_left(group, index):
+            given_up = self._left[group, index]
+            raise DriverError(f"{shlex.join(given_up.argv)} was given up and is still at work")
 
     def driver(self, group: str, index: int) -> Driver:
         return self._drivers[group][index]
 
     def _start(self, step: Start) -> None:
+        self._refuse_left(step.group, step.index)
         driver = self._drivers[step.group][step.index]
         resource = self.cluster.group(step.group).resources[step.index]
         if isinstance(resource, DrbdRole):
@@ -102,3 +126,12 @@ def _failing_as(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise DriverError(f"{what}: {error}") from error
+
+
+def _left_by(error: BaseException | None) -> RunError | None:
+    """What ``error`` comes from, if that is a program which ran out of time and is still there."""
+    while error is not None:
+        if isinstance(error, RunError) and error.left is not None:
+            return error
+        error = error.__cause__
+    return None
