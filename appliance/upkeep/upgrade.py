@@ -19,6 +19,9 @@ from appliance.files import replace_file
 
 BEGUN = Path("/var/lib/pairkeep/upgrade.json")
 APT = ("apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef")
+# A newer kernel is a package of another name, which the one that is installed for it depends on: plain `upgrade` keeps
+# both back, and with them every fix of the kernel. Nothing is ever removed by this.
+UPGRADE = ("--with-new-pkgs", "upgrade")
 # apt-get(8), --simulate: "Inst NAME [OLD] (NEW ORIGIN [ARCHITECTURE]) …".
 INSTALLS = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+)", re.MULTILINE)
 KERNEL = "linux-image-"
@@ -109,14 +112,14 @@ def _about_disks(status: Status) -> Iterator[str]:
 
 
 def pending(simulation: str) -> list[Update]:
-    """What ``apt-get --simulate upgrade`` says that it would install."""
+    """What ``apt-get --simulate`` says that it would install."""
     return [Update(name, old, new) for name, old, new in INSTALLS.findall(simulation)]
 
 
 def look(tools: Tools) -> list[Update]:
     """Fetch the package lists, and see what is new."""
     tools.run([*APT, "update"])
-    return pending(tools.run([*APT, "--simulate", "upgrade"]))
+    return pending(tools.run([*APT, "--simulate", *UPGRADE]))
 
 
 def check(tools: Tools, *, hand_over: bool) -> None:
@@ -153,7 +156,7 @@ def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
     _wait(tools, f"{tools.me} has handed over", tools.me)
     if updates:
         tools.say(f"{len(updates)} packages are upgraded")
-        tools.run([*APT, "upgrade"])
+        tools.run([*APT, *UPGRADE])
         begun = Begun(tools.boot_id, begun.kernel or any(u.package.startswith(KERNEL) for u in updates))
         _keep(tools, begun)
     if begun.kernel and begun.boot_id == tools.boot_id:
