@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from appliance.errors import InputError, PairkeepError
+from appliance.run import RunError
 from appliance.upkeep.upgrade import Tools, check, look, obstacles, pending, upgrade
 
 KERNEL = """\
@@ -26,8 +28,18 @@ Conf libssl3t64 (3.5.4-1~deb13u1 Debian-Security:13/stable-security [amd64])
 """
 
 
+WORDS = ("dpkg", "--configure", "-a", "-f", "install", "update", "--simulate", "upgrade")
+
+
+class PowerCut(Exception):
+    """In the middle of it."""
+
+
 class Pair:
-    """A cluster as its status shows it, with apt on node ``me``. ``breaks`` is called when apt has installed."""
+    """A cluster as its status shows it, with apt on node ``me``.
+
+    ``breaks`` is called when apt has unpacked everything and configured nothing, which is ``half_done``.
+    """
 
     def __init__(self, me: str, folder: Path, runs_on: str = "alpha") -> None:
         self.me = me
@@ -37,6 +49,7 @@ class Pair:
         self.boot_id = "boot 1"
         self.offers = SIMULATED
         self.breaks: Callable[[], None] = lambda: None
+        self.half_done = False
         self.broken: dict[str, Any] = {}
         self.folder = folder
 
@@ -82,13 +95,17 @@ class Pair:
             self.runs_on = "beta" if self.me == "alpha" else "alpha"
 
     def run(self, argv: Sequence[str]) -> str:
-        words = [word for word in argv if word in ("update", "upgrade", "--simulate")]
+        words = [word for word in argv if word in WORDS]
         self.done.append(" ".join(words))
         # What needs a package that is not installed yet is kept back unless apt is told otherwise.
         offered = self.offers if "--with-new-pkgs" in argv else self.offers.replace(KERNEL, "")
         if words == ["upgrade"]:
             self.offers = self.offers.replace(offered, "")
+            self.half_done = True
             self.breaks()
+            self.half_done = False
+        if words == ["dpkg", "--configure", "-a"]:
+            self.half_done = False
         return offered if "--simulate" in words else ""
 
     @staticmethod
@@ -144,6 +161,60 @@ def test_a_new_kernel_needs_a_restart_after_which_it_goes_on(tmp_path: Path) -> 
     check(pair.tools, hand_over=False)
     assert upgrade(pair.tools, look(pair.tools))
     assert not pair.standby
+
+
+def _cut() -> None:
+    raise PowerCut
+
+
+def test_what_dpkg_was_cut_in_is_mended_before_the_node_takes_part_again(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.offers, pair.breaks = SIMULATED.splitlines()[1], _cut
+    with pytest.raises(PowerCut):
+        upgrade(pair.tools, look(pair.tools))
+    assert pair.half_done
+    # All that is missing is to be configured: apt's simulation has no line of what it would install.
+    pair.boot_id, pair.done = "boot 2", []
+    check(pair.tools, hand_over=False)
+    assert upgrade(pair.tools, [])
+    assert not pair.half_done
+    assert pair.done[-5:-1] == ["dpkg --configure -a", "-f install", "update", "--simulate upgrade"]
+    assert not pair.standby
+
+
+def test_what_cannot_be_mended_keeps_the_node_in_standby(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.offers, pair.breaks = SIMULATED.splitlines()[1], _cut
+    with pytest.raises(PowerCut):
+        upgrade(pair.tools, look(pair.tools))
+
+    def fail(argv: Sequence[str]) -> str:
+        raise RunError(argv, 1, "error processing package corosync")
+
+    for _ in range(2):
+        with pytest.raises(RunError, match="error processing package corosync"):
+            upgrade(replace(pair.tools, run=fail), [])
+        assert pair.standby == {"beta"}
+
+
+def test_a_kernel_that_power_was_lost_in_needs_one_more_restart(tmp_path: Path) -> None:
+    """The boot after the power cut was by the old one, since the new one was not configured yet."""
+    pair = Pair("beta", tmp_path)
+    pair.breaks = _cut
+    with pytest.raises(PowerCut):
+        upgrade(pair.tools, look(pair.tools))
+    pair.boot_id = "boot 2"
+    assert not upgrade(pair.tools, [])
+    pair.boot_id = "boot 3"
+    assert upgrade(pair.tools, [])
+
+
+def test_what_came_out_during_the_restart_asks_for_no_other_one(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    assert not upgrade(pair.tools, look(pair.tools))
+    pair.boot_id, pair.offers = "boot 2", SIMULATED.splitlines()[1]
+    assert upgrade(pair.tools, [])
+    assert not pair.offers
 
 
 def test_a_witness_has_nothing_to_hand_over(tmp_path: Path) -> None:

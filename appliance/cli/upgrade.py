@@ -46,12 +46,17 @@ def run(args: argparse.Namespace) -> int:
         wait=_wait,
     )
     check(tools, hand_over=args.hand_over)
-    updates = look(tools)
-    for update in updates:
-        print(f"  {update.package} {update.old} -> {update.new}")
-    if not updates and not tools.begun.exists():
-        print("there is nothing to upgrade")
-        return 0
+    if tools.begun.exists():
+        # Of half-installed packages apt can tell nothing before they are mended.
+        print("an upgrade has begun here, and goes on")
+        updates = []
+    else:
+        updates = look(tools)
+        for update in updates:
+            print(f"  {update.package} {update.old} -> {update.new}")
+        if not updates:
+            print("there is nothing to upgrade")
+            return 0
     if args.dry_run:
         return 0
     confirm(args, f"{me} runs nothing meanwhile.", me)

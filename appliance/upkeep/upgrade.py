@@ -18,7 +18,10 @@ from appliance.errors import InputError, PairkeepError
 from appliance.files import replace_file
 
 BEGUN = Path("/var/lib/pairkeep/upgrade.json")
-APT = ("apt-get", "-q", "-y", "-o", "Dpkg::Options::=--force-confold", "-o", "Dpkg::Options::=--force-confdef")
+KEEP = ("--force-confold", "--force-confdef")
+APT = ("apt-get", "-q", "-y", *(word for option in KEEP for word in ("-o", f"Dpkg::Options::={option}")))
+# What dpkg left half done when it was cut short, which no later simulation shows; then what that still lacks.
+MEND = (("dpkg", *KEEP, "--configure", "-a"), (*APT, "-f", "install"))
 # A newer kernel is a package of another name, which the one that is installed for it depends on: plain `upgrade` keeps
 # both back, and with them every fix of the kernel. Nothing is ever removed by this.
 UPGRADE = ("--with-new-pkgs", "upgrade")
@@ -38,10 +41,14 @@ class Update:
 
 @dataclass(frozen=True)
 class Begun:
-    """``boot_id``: the boot in which it began; ``kernel``: a newer kernel than that boot's is installed since."""
+    """``boot_id``: the boot in which packages were last installed, or in which it began.
+
+    ``kernel``: a newer kernel than that boot's is among them. ``installing``: apt was called, and has not ended well.
+    """
 
     boot_id: str
     kernel: bool = False
+    installing: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,10 +150,12 @@ def check(tools: Tools, *, hand_over: bool) -> None:
 def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
     """Carry it out, or go on with it; False when the machine has to be restarted before it can end.
 
+    ``updates``: as `look` found them; one that goes on mends what the last one left, and looks by itself.
     Raises PairkeepError when something is off: then the node stays in standby.
     """
     begun = Begun(**json.loads(tools.begun.read_text())) if tools.begun.exists() else None
     votes_only = next(n for n in tools.status()["nodes"] if n["name"] == tools.me)["votes_only"]
+    goes_on = begun is not None
     if begun is None:
         begun = Begun(tools.boot_id)
         _keep(tools, begun)
@@ -154,11 +163,11 @@ def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
         tools.standby(True)
         tools.say(f"{tools.me} hands over")
     _wait(tools, f"{tools.me} has handed over", tools.me)
-    if updates:
-        tools.say(f"{len(updates)} packages are upgraded")
-        tools.run([*APT, *UPGRADE])
-        begun = Begun(tools.boot_id, begun.kernel or any(u.package.startswith(KERNEL) for u in updates))
-        _keep(tools, begun)
+    if goes_on:
+        for argv in MEND:
+            tools.run(argv)
+        updates = look(tools)
+    begun = _install(tools, begun, updates)
     if begun.kernel and begun.boot_id == tools.boot_id:
         return False
     _wait(tools, "all is well again", tools.me)
@@ -167,6 +176,21 @@ def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
     tools.begun.unlink()
     _wait(tools, f"{tools.me} takes part again", None)
     return True
+
+
+def _install(tools: Tools, begun: Begun, updates: Sequence[Update]) -> Begun:
+    """That a kernel is among the updates is written down first: when power goes on the way, nobody else knows it."""
+    if not updates and not begun.installing:
+        return begun
+    waits = begun.kernel and (begun.installing or begun.boot_id == tools.boot_id)
+    kernel = waits or any(update.package.startswith(KERNEL) for update in updates)
+    _keep(tools, Begun(tools.boot_id, kernel, installing=True))
+    if updates:
+        tools.say(f"{len(updates)} packages are upgraded")
+        tools.run([*APT, *UPGRADE])
+    done = Begun(tools.boot_id, kernel)
+    _keep(tools, done)
+    return done
 
 
 def _wait(tools: Tools, what: str, standby: str | None) -> None:
