@@ -93,6 +93,15 @@ def test_a_switchover_that_cannot_be_is_forgotten() -> None:
     assert view.record.wanted == {}
 
 
+def test_of_two_that_stand_aside_at_once_the_first_does_and_a_person_is_free_to() -> None:
+    view = fold(agreed(), "beta", SetStandby(VIEW, "beta", True, alone=True))
+    assert fold(view, "alpha", SetStandby(VIEW, "alpha", True, alone=True)) is view
+    assert fold(view, "beta", SetStandby(VIEW, "beta", True, alone=True)) is view
+    assert fold(view, "alpha", SetStandby(VIEW, "alpha", True)).record.standby == ("alpha", "beta")
+    view = fold(view, "beta", SetStandby(VIEW, "beta", False))
+    assert fold(view, "alpha", SetStandby(VIEW, "alpha", True, alone=True)).record.standby == ("alpha",)
+
+
 def test_drained_servers_are_on_record_until_they_are_enabled() -> None:
     view = fold(agreed(), "alpha", SetDrained(VIEW, "web/web2", True))
     view = fold(view, "witness", SetDrained(VIEW, "web/web1", True))
@@ -126,7 +135,7 @@ changes: st.SearchStrategy[Change] = st.one_of(
     st.builds(Exclude, st.just(VIEW), st.just("shopdata"), workers),
     st.builds(Include, st.just(VIEW), st.just("shopdata"), workers),
     st.builds(Formatted, st.just(VIEW), st.sampled_from(("a", "b"))),
-    st.builds(SetStandby, st.just(VIEW), workers, st.booleans()),
+    st.builds(SetStandby, st.just(VIEW), workers, st.booleans(), st.booleans()),
     st.builds(SetMaintenance, st.just(VIEW), st.booleans()),
     st.builds(SetDrained, st.just(VIEW), st.sampled_from(["web/web1", "web/web2"]), st.booleans()),
     st.builds(Switchover, st.just(VIEW), st.just("shop"), st.none() | workers),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,16 +50,17 @@ class Pair:
         self.boot_id = "boot 1"
         self.offers = SIMULATED
         self.breaks: Callable[[], None] = lambda: None
-        self.half_done = False
+        self.half_done: list[str] = []
+        # What happens while the wish to stand aside is on its way.
+        self.crosses: Callable[[], None] = lambda: None
         self.broken: dict[str, Any] = {}
         self.folder = folder
 
     @property
     def tools(self) -> Tools:
         begun = self.folder / "begun"
-        return Tools(
-            self.me, self.boot_id, self.status, self.set_standby, self.run, self.done.append, self.wait, begun
-        )
+        ask = (self.status, self.stand_aside, self.take_part)
+        return Tools(self.me, self.boot_id, *ask, self.run, self.done.append, self.wait, begun)
 
     def status(self) -> dict[str, Any]:
         sides = {n: {"disk": "UpToDate", "connection": "Connected"} for n in ("alpha", "beta")}
@@ -88,11 +90,17 @@ class Pair:
         }
         return status | copy.deepcopy(self.broken)
 
-    def set_standby(self, on: bool) -> None:
-        self.done.append(f"standby {on}")
-        (self.standby.add if on else self.standby.discard)(self.me)
-        if on and self.runs_on == self.me:
-            self.runs_on = "beta" if self.me == "alpha" else "alpha"
+    def stand_aside(self) -> None:
+        self.done.append("stand aside")
+        self.crosses()
+        if self.standby <= {self.me}:
+            self.standby.add(self.me)
+            if self.runs_on == self.me:
+                self.runs_on = "beta" if self.me == "alpha" else "alpha"
+
+    def take_part(self) -> None:
+        self.done.append("take part")
+        self.standby.discard(self.me)
 
     def run(self, argv: Sequence[str]) -> str:
         words = [word for word in argv if word in WORDS]
@@ -101,11 +109,11 @@ class Pair:
         offered = self.offers if "--with-new-pkgs" in argv else self.offers.replace(KERNEL, "")
         if words == ["upgrade"]:
             self.offers = self.offers.replace(offered, "")
-            self.half_done = True
+            self.half_done.append("all")
             self.breaks()
-            self.half_done = False
+            self.half_done.clear()
         if words == ["dpkg", "--configure", "-a"]:
-            self.half_done = False
+            self.half_done.clear()
         return offered if "--simulate" in words else ""
 
     @staticmethod
@@ -126,15 +134,15 @@ def test_one_node_is_upgraded_while_the_other_serves(tmp_path: Path) -> None:
     pair = Pair("beta", tmp_path)
     pair.offers = SIMULATED.splitlines()[1]
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, look(pair.tools))
+    assert upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert pair.done == [
         "update",
         "--simulate upgrade",
-        "standby True",
         "beta hands over",
+        "stand aside",
         "1 packages are upgraded",
         "upgrade",
-        "standby False",
+        "take part",
     ]
     assert not pair.standby
     assert not pair.tools.begun.exists()
@@ -146,20 +154,20 @@ def test_the_one_with_the_service_comes_last_and_hands_over(tmp_path: Path) -> N
         check(pair.tools, hand_over=False)
     check(pair.tools, hand_over=True)
     pair.offers = SIMULATED.splitlines()[1]
-    assert upgrade(pair.tools, look(pair.tools))
+    assert upgrade(pair.tools, look(pair.tools), hand_over=True)
     assert pair.runs_on == "beta"
 
 
 def test_a_new_kernel_needs_a_restart_after_which_it_goes_on(tmp_path: Path) -> None:
     pair = Pair("beta", tmp_path)
-    assert not upgrade(pair.tools, look(pair.tools))
+    assert not upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert pair.standby == {"beta"}
     # Not restarted yet: it still has to be.
     check(pair.tools, hand_over=False)
-    assert not upgrade(pair.tools, look(pair.tools))
+    assert not upgrade(pair.tools, look(pair.tools), hand_over=False)
     pair.boot_id = "boot 2"
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, look(pair.tools))
+    assert upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert not pair.standby
 
 
@@ -171,12 +179,12 @@ def test_what_dpkg_was_cut_in_is_mended_before_the_node_takes_part_again(tmp_pat
     pair = Pair("beta", tmp_path)
     pair.offers, pair.breaks = SIMULATED.splitlines()[1], _cut
     with pytest.raises(PowerCut):
-        upgrade(pair.tools, look(pair.tools))
+        upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert pair.half_done
     # All that is missing is to be configured: apt's simulation has no line of what it would install.
     pair.boot_id, pair.done = "boot 2", []
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, [])
+    assert upgrade(pair.tools, [], hand_over=False)
     assert not pair.half_done
     assert pair.done[-5:-1] == ["dpkg --configure -a", "-f install", "update", "--simulate upgrade"]
     assert not pair.standby
@@ -186,14 +194,14 @@ def test_what_cannot_be_mended_keeps_the_node_in_standby(tmp_path: Path) -> None
     pair = Pair("beta", tmp_path)
     pair.offers, pair.breaks = SIMULATED.splitlines()[1], _cut
     with pytest.raises(PowerCut):
-        upgrade(pair.tools, look(pair.tools))
+        upgrade(pair.tools, look(pair.tools), hand_over=False)
 
     def fail(argv: Sequence[str]) -> str:
         raise RunError(argv, 1, "error processing package corosync")
 
     for _ in range(2):
         with pytest.raises(RunError, match="error processing package corosync"):
-            upgrade(replace(pair.tools, run=fail), [])
+            upgrade(replace(pair.tools, run=fail), [], hand_over=False)
         assert pair.standby == {"beta"}
 
 
@@ -202,27 +210,115 @@ def test_a_kernel_that_power_was_lost_in_needs_one_more_restart(tmp_path: Path) 
     pair = Pair("beta", tmp_path)
     pair.breaks = _cut
     with pytest.raises(PowerCut):
-        upgrade(pair.tools, look(pair.tools))
+        upgrade(pair.tools, look(pair.tools), hand_over=False)
     pair.boot_id = "boot 2"
-    assert not upgrade(pair.tools, [])
+    assert not upgrade(pair.tools, [], hand_over=False)
     pair.boot_id = "boot 3"
-    assert upgrade(pair.tools, [])
+    assert upgrade(pair.tools, [], hand_over=False)
 
 
 def test_what_came_out_during_the_restart_asks_for_no_other_one(tmp_path: Path) -> None:
     pair = Pair("beta", tmp_path)
-    assert not upgrade(pair.tools, look(pair.tools))
+    assert not upgrade(pair.tools, look(pair.tools), hand_over=False)
     pair.boot_id, pair.offers = "boot 2", SIMULATED.splitlines()[1]
-    assert upgrade(pair.tools, [])
+    assert upgrade(pair.tools, [], hand_over=False)
     assert not pair.offers
 
 
-def test_a_witness_has_nothing_to_hand_over(tmp_path: Path) -> None:
+def test_a_witness_stands_aside_too_so_that_no_other_node_does(tmp_path: Path) -> None:
     pair = Pair("witness", tmp_path)
+    pair.breaks = lambda: pair.done.append(f"out: {pair.standby}")
     pair.offers = SIMULATED.splitlines()[1]
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, look(pair.tools))
-    assert not [each for each in pair.done if each.startswith("standby")]
+    assert upgrade(pair.tools, look(pair.tools), hand_over=False)
+    assert "out: {'witness'}" in pair.done
+    assert not pair.standby
+
+
+def test_what_has_happened_while_a_person_thought_about_it_stops_it(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    check(pair.tools, hand_over=False)
+    updates = look(pair.tools)
+    pair.standby.add("alpha")
+    with pytest.raises(InputError, match="alpha is standby"):
+        upgrade(pair.tools, updates, hand_over=False)
+    pair.standby.clear()
+    pair.runs_on = "beta"
+    with pytest.raises(InputError, match="shop runs here"):
+        upgrade(pair.tools, updates, hand_over=False)
+    assert "stand aside" not in pair.done
+    assert not pair.tools.begun.exists()
+
+
+def test_of_two_that_are_upgraded_at_once_one_goes_out(tmp_path: Path) -> None:
+    pair = Pair("beta", tmp_path)
+    pair.crosses = lambda: pair.standby.add("alpha")
+    with pytest.raises(PairkeepError, match="beta could not hand over and takes part again") as stopped:
+        upgrade(pair.tools, look(pair.tools), hand_over=False)
+    assert "alpha is standby" in str(stopped.value)
+    assert pair.standby == {"alpha"}
+    assert "upgrade" not in pair.done
+    assert not pair.tools.begun.exists()
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        (
+            {"groups": [{"name": "shop", "state": "stopped", "node": None, "reason": "no node", "resources": []}]},
+            "shop is stopped: no node",
+        ),
+        ({"quorate": False}, "there is no quorum"),
+    ],
+)
+def test_who_cannot_hand_over_takes_part_again(tmp_path: Path, broken: dict[str, Any], message: str) -> None:
+    pair = Pair("alpha", tmp_path)
+    pair.crosses = lambda: pair.broken.update(broken)
+    with pytest.raises(PairkeepError, match=message):
+        upgrade(pair.tools, look(pair.tools), hand_over=True)
+    assert pair.done[-1] == "take part"
+    assert not pair.standby
+    pair.broken.clear()
+    pair.crosses = lambda: None
+    check(pair.tools, hand_over=False)
+
+
+def _status(*groups: str, beta: str = "online") -> dict[str, Any]:
+    nodes = [{"name": "alpha", "state": "standby"}, {"name": "beta", "state": beta}]
+    found: list[dict[str, Any]] = [
+        {"name": state, "state": state, "node": None, "reason": "so", "resources": []} for state in groups
+    ]
+    said = {"quorate": True, "maintenance": False, "settled": True, "drbd": [], "groups": found}
+    return said | {"nodes": [node | {"up_to_date": True} for node in nodes]}
+
+
+@pytest.mark.parametrize(
+    ("status", "decided"),
+    [
+        (_status("running", "running"), True),
+        (_status("running", "stopping"), False),
+        # What runs after another group waits for that one.
+        (_status("starting", "stopped"), False),
+        (_status("running", "stopped"), True),
+        # Its supervisor has just been restarted.
+        (_status("running", beta="silent"), False),
+        (_status("stopping", beta="offline"), True),
+    ],
+)
+def test_the_handing_over_is_waited_for_as_long_as_it_can_end_well(
+    tmp_path: Path, status: dict[str, Any], decided: bool
+) -> None:
+    pair = Pair("alpha", tmp_path)
+    pair.crosses = lambda: pair.broken.update(status)
+    found: list[bool] = []
+
+    def wait(reached: Callable[[], bool]) -> bool:
+        found.append(reached())
+        return found[-1]
+
+    with contextlib.suppress(PairkeepError):
+        upgrade(replace(pair.tools, wait=wait), [], hand_over=True)
+    assert found[0] == decided
 
 
 def test_what_goes_wrong_on_the_way_leaves_the_node_in_standby_and_can_be_gone_on_with(tmp_path: Path) -> None:
@@ -233,13 +329,13 @@ def test_what_goes_wrong_on_the_way_leaves_the_node_in_standby_and_can_be_gone_o
     drbd = [{"name": "shopdata", "current": ["alpha"], "nodes": {"alpha": good, "beta": stale}}]
     pair.breaks = lambda: pair.broken.update(drbd=drbd)
     with pytest.raises(PairkeepError, match="the copy of shopdata on beta is Inconsistent, SyncTarget"):
-        upgrade(pair.tools, look(pair.tools))
+        upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert pair.standby == {"beta"}
     with pytest.raises(InputError, match="not now"):
         check(pair.tools, hand_over=False)
     pair.broken.clear()
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, look(pair.tools))
+    assert upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert not pair.standby
 
 
@@ -248,7 +344,7 @@ def test_power_lost_before_the_standby_begins_anew(tmp_path: Path) -> None:
     pair.tools.begun.write_text('{"boot_id": "boot 1", "kernel": false}')
     pair.boot_id, pair.offers = "boot 2", SIMULATED.splitlines()[1]
     check(pair.tools, hand_over=False)
-    assert upgrade(pair.tools, look(pair.tools))
+    assert upgrade(pair.tools, look(pair.tools), hand_over=False)
 
 
 WHOLE = {"disk": "UpToDate", "connection": "Connected"}

@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
         me=me,
         boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         status=lambda: bus.call("Status"),
-        standby=lambda on: bus.call("Standby", me, on),
+        stand_aside=lambda: bus.call("StandAside", me),
+        take_part=lambda: bus.call("Standby", me, False),
         run=lambda argv: run_program(argv, env=quiet, timeout_s=APT_S).stdout,
         say=lambda text: print(text, flush=True),
         wait=_wait,
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     confirm(args, f"{me} runs nothing meanwhile.", me)
-    if upgrade(tools, updates):
+    if upgrade(tools, updates, hand_over=args.hand_over):
         print(f"{me} is upgraded and takes part again; now the next node")
     else:
         print("the kernel is a new one: systemctl reboot, then pairkeep upgrade once more")

@@ -91,6 +91,8 @@ def changed(cluster: Cluster, record: Record, sender: str, message: Change) -> R
             return _copies_changed(cluster, record, sender, message)
         case Formatted(resource=resource):
             return replace(record, formatted=_with(record.formatted, resource, True))
+        case SetStandby(node=node, alone=True) if any(other != node for other in record.standby):
+            return record
         case SetStandby(node=node, on=on):
             return replace(record, standby=_with(record.standby, node, on))
         case SetMaintenance(on=on):

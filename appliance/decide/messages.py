@@ -78,9 +78,12 @@ class Formatted:
 
 @dataclass(frozen=True)
 class SetStandby:
+    """``alone``: only if no other node is in standby. Of two nodes that want to go out at once the first does."""
+
     view_id: str
     node: str
     on: bool
+    alone: bool = False
 
 
 @dataclass(frozen=True)

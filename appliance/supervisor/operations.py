@@ -86,6 +86,14 @@ class SupervisorOperations:
         self._node(node)
         self._core.wish(SetStandby("", node, on))
 
+    def stand_aside(self, node: str) -> None:
+        """Put ``node`` in standby for a while, if no other one is. Another may be first yet: look at the status."""
+        self._node(node)
+        others = [name for name in self._core.view.record.standby if name != node]
+        if others:
+            raise InputError(f"{others[0]} is in standby, and one node at a time may be", hint="pairkeep status")
+        self._core.wish(SetStandby("", node, True, alone=True))
+
     def maintenance(self, on: bool) -> None:
         self._core.wish(SetMaintenance("", on))
 

@@ -2,7 +2,8 @@
 """Debian's updates on one node of a running pair: it hands over first, and takes part again when all is well.
 
 Node after node, the one without services first. Whatever is off stops it before the next step; the node then stays
-in standby, where it does no harm, and the command given again goes on from there.
+in standby, where it does no harm, and the command given again goes on from there. Of two that are given at once,
+the cluster's own order of messages lets one go out.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ KEEP = ("--force-confold", "--force-confdef")
 APT = ("apt-get", "-q", "-y", *(word for option in KEEP for word in ("-o", f"Dpkg::Options::={option}")))
 # What dpkg left half done when it was cut short, which no later simulation shows; then what that still lacks.
 MEND = (("dpkg", *KEEP, "--configure", "-a"), (*APT, "-f", "install"))
-# A newer kernel is a package of another name, which the one that is installed for it depends on: plain `upgrade` keeps
-# both back, and with them every fix of the kernel. Nothing is ever removed by this.
+# A newer kernel is a package of another name, which the one that is installed for it depends on: plain `upgrade`
+# keeps both back, and with them every fix of the kernel. Nothing is ever removed by this.
 UPGRADE = ("--with-new-pkgs", "upgrade")
 # apt-get(8), --simulate: "Inst NAME [OLD] (NEW ORIGIN [ARCHITECTURE]) …".
 INSTALLS = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+)", re.MULTILINE)
@@ -43,7 +44,8 @@ class Update:
 class Begun:
     """``boot_id``: the boot in which packages were last installed, or in which it began.
 
-    ``kernel``: a newer kernel than that boot's is among them. ``installing``: apt was called, and has not ended well.
+    ``kernel``: a newer kernel than that boot's is among them. ``installing``: apt was called, and has not ended
+    well.
     """
 
     boot_id: str
@@ -53,15 +55,17 @@ class Begun:
 
 @dataclass(frozen=True)
 class Tools:
-    """``status`` and ``standby`` ask the supervisor; ``run`` returns what a program printed.
+    """``status``, ``stand_aside`` and ``take_part`` ask the supervisor; ``run`` returns what a program printed.
 
-    ``wait`` passes time until something is reached, and says whether it was.
+    ``stand_aside`` comes to nothing when another node does so first. ``wait`` passes time until something is
+    reached, and says whether it was.
     """
 
     me: str
     boot_id: str
     status: Callable[[], Status]
-    standby: Callable[[bool], None]
+    stand_aside: Callable[[], None]
+    take_part: Callable[[], None]
     run: Callable[[Sequence[str]], str]
     say: Callable[[str], None]
     wait: Callable[[Callable[[], bool]], bool]
@@ -90,7 +94,7 @@ def _about_all(status: Status) -> Iterator[str]:
 
 def _about_nodes(status: Status, standby: str | None) -> Iterator[str]:
     for node in status["nodes"]:
-        expected = "standby" if node["name"] == standby and not node["votes_only"] else "online"
+        expected = "standby" if node["name"] == standby else "online"
         if node["state"] != expected:
             yield f"{node['name']} is {node['state']}"
         elif not node["up_to_date"]:
@@ -132,9 +136,8 @@ def look(tools: Tools) -> list[Update]:
 def check(tools: Tools, *, hand_over: bool) -> None:
     """Raises InputError when this node must not be taken out now."""
     status = tools.status()
-    mine = next(node for node in status["nodes"] if node["name"] == tools.me)
     # Begun, but not as far as the standby: that is as good as not begun.
-    out = tools.me if tools.begun.exists() and mine["state"] == "standby" else None
+    out = tools.me if tools.begun.exists() and _is_out(status, tools.me) else None
     wrong = obstacles(status, standby=out)
     if wrong:
         raise InputError("\n  ".join(("not now, for nothing may be wrong while a node is out", *wrong)))
@@ -147,22 +150,20 @@ def check(tools: Tools, *, hand_over: bool) -> None:
         )
 
 
-def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
+def upgrade(tools: Tools, updates: Sequence[Update], *, hand_over: bool) -> bool:
     """Carry it out, or go on with it; False when the machine has to be restarted before it can end.
 
     ``updates``: as `look` found them; one that goes on mends what the last one left, and looks by itself.
-    Raises PairkeepError when something is off: then the node stays in standby.
+    Raises PairkeepError when something is off: then the node stays in standby, unless it could not hand over.
     """
+    check(tools, hand_over=hand_over)  # again: a person had the time to think about it
     begun = Begun(**json.loads(tools.begun.read_text())) if tools.begun.exists() else None
-    votes_only = next(n for n in tools.status()["nodes"] if n["name"] == tools.me)["votes_only"]
     goes_on = begun is not None
     if begun is None:
         begun = Begun(tools.boot_id)
         _keep(tools, begun)
-    if not votes_only:
-        tools.standby(True)
-        tools.say(f"{tools.me} hands over")
-    _wait(tools, f"{tools.me} has handed over", tools.me)
+    if not _is_out(tools.status(), tools.me):
+        _hand_over(tools, goes_on=goes_on)
     if goes_on:
         for argv in MEND:
             tools.run(argv)
@@ -171,15 +172,53 @@ def upgrade(tools: Tools, updates: Sequence[Update]) -> bool:
     if begun.kernel and begun.boot_id == tools.boot_id:
         return False
     _wait(tools, "all is well again", tools.me)
-    if not votes_only:
-        tools.standby(False)
+    tools.take_part()
     tools.begun.unlink()
     _wait(tools, f"{tools.me} takes part again", None)
     return True
 
 
+def _is_out(status: Status, node: str) -> bool:
+    return any(each["name"] == node and each["state"] == "standby" for each in status["nodes"])
+
+
+def _hand_over(tools: Tools, *, goes_on: bool) -> None:
+    """Go to standby, or raise PairkeepError and take part as before: nobody else may be able to serve."""
+    tools.say(f"{tools.me} hands over")
+    try:
+        tools.stand_aside()
+        tools.wait(lambda: _is_decided(tools.status(), tools.me))
+        wrong = obstacles(tools.status(), standby=tools.me)
+    except PairkeepError as error:
+        wrong = [error.message]
+    if not wrong:
+        return
+    try:
+        tools.take_part()
+    except PairkeepError as error:
+        raise PairkeepError("\n  ".join((f"{tools.me} could not hand over", *wrong, error.message))) from error
+    if not goes_on:
+        tools.begun.unlink()
+    raise PairkeepError(
+        "\n  ".join((f"{tools.me} could not hand over and takes part again; nothing was installed", *wrong)),
+        hint="put that right, then: pairkeep upgrade",
+    )
+
+
+def _is_decided(status: Status, me: str) -> bool:
+    """``me`` has handed over; or it cannot, and every second is one without service.
+
+    A group that is stopped while none is on its way has no place to go to.
+    """
+    others = (node["state"] for node in status["nodes"] if node["name"] != me)
+    states = {group["state"] for group in status["groups"]}
+    left_alone = any(state in ("standby", "offline", "leaving") for state in others)
+    stranded = _is_out(status, me) and "stopped" in states and not states & {"starting", "stopping"}
+    return left_alone or stranded or not obstacles(status, standby=me)
+
+
 def _install(tools: Tools, begun: Begun, updates: Sequence[Update]) -> Begun:
-    """That a kernel is among the updates is written down first: when power goes on the way, nobody else knows it."""
+    """That a kernel is among the updates is written down first: when power goes on the way, nobody knows it."""
     if not updates and not begun.installing:
         return begun
     waits = begun.kernel and (begun.installing or begun.boot_id == tools.boot_id)
