@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
 from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.lab.pair import CLUSTER_TOML
+from appliance.supervisor import store
 from appliance.upkeep.collect import HIDDEN, archive, collect, scrub
 from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack
+from appliance.upkeep.versions import Versions
 
 BMC = "Tr0ub4dor&3"
 SQL = "correct-horse-battery"
@@ -65,10 +68,60 @@ def test_a_node_comes_back_as_it_was(node: Path, tmp_path_factory: pytest.TempPa
         "etc/systemd/system/mariadb.service.d/99-own.conf",
         "var/lib/pairkeep/record.json",
     }
-    assert restored <= had
-    for name in restored:
+    assert restored - had == {"var/lib/pairkeep/versions/0/about.json"}
+    for name in restored & had:
         assert (blank / name).read_bytes() == (node / name).read_bytes()
         assert (blank / name).stat().st_mode == (node / name).stat().st_mode
+
+
+APPLIED = CLUSTER_TOML.replace('prefer = "alpha"', 'prefer = "beta"')
+
+
+def _below(root: Path) -> Versions:
+    places = root / COMMIT, root / "var/lib/pairkeep/versions", root / "run/pairkeep/config.json"
+    return Versions(*places, root, reload=lambda: None)
+
+
+@pytest.mark.parametrize("draft", [APPLIED, CLUSTER_TOML, "a draft that is broken"])
+def test_all_nodes_restored_run_by_what_was_in_force_and_not_by_what_first_boot_wrote(
+    node: Path, tmp_path_factory: pytest.TempPathFactory, draft: str
+) -> None:
+    """Nobody has a record then, so all run by version 0."""
+    _below(node).put_in_force(Configuration(1, APPLIED), "alpha")
+    replace_file(node / COMMIT, draft.encode())
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    assert backup.version == 1
+    root = tmp_path_factory.mktemp("another")
+    # What an earlier node on this disk has had.
+    replace_file(root / "var/lib/pairkeep/versions/7/cluster.toml", b"of something else")
+    put_back(backup, lambda: None, root)
+    restored = _below(root)
+    assert restored.start(BLANK, "alpha") == (FIRST, APPLIED)
+    assert restored.edited.read_text() == APPLIED
+    assert [(v["version"], v["why"]) for v in restored.list()] == [(0, "version 1, from a backup")]
+    unapplied = root / f"{COMMIT}.unapplied"
+    assert (unapplied.read_text() if unapplied.exists() else APPLIED) == draft
+
+
+def test_a_backup_before_the_supervisor_has_started_has_what_is_on_record(node: Path) -> None:
+    record = Record(Stamp(4), config=Configuration(3, APPLIED))
+    store.save(record, node / "var/lib/pairkeep/record.json")
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    assert (backup.version, backup.files[COMMIT][0].decode()) == (3, APPLIED)
+
+
+def test_what_could_not_be_restored_is_not_packed(node: Path) -> None:
+    (node / "var/lib/pairkeep/versions/0/cluster.toml").unlink()
+    replace_file(node / COMMIT, b"[cluster]")
+    with pytest.raises(InputError, match="version 0 of cluster.toml, which is in force"):
+        pack("alpha", 1.0, node)
+
+
+def test_the_history_in_an_older_backup_is_accepted_and_dropped(tmp_path: Path) -> None:
+    old = {"backup.json": ABOUT, COMMIT: APPLIED, "var/lib/pairkeep/versions/2/cluster.toml": CLUSTER_TOML}
+    put_back(unpack(_packed(**old), "a.tar.gz"), lambda: None, tmp_path)
+    assert _below(tmp_path).start(BLANK, "alpha") == (FIRST, APPLIED)
+    assert not (tmp_path / "var/lib/pairkeep/versions/2").exists()
 
 
 def test_what_makes_it_a_node_comes_last_so_that_power_may_go_at_any_moment(node: Path, tmp_path: Path) -> None:

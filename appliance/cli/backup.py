@@ -64,7 +64,8 @@ def run_restore(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"node": backup.node, "files": sorted(backup.files), "metadata": blank})
     else:
-        print(f"restored {backup.node}; now restart the machine: systemctl reboot")
+        print(f"restored {backup.node}, by version {backup.version} of cluster.toml; now restart the machine:")
+        print("systemctl reboot")
     return 0
 
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A node's configuration in one file, and back: what first boot and `pairkeep apply` have written, keys included.
 
-Not in it: the data, and the record of whose data are the newest. A restored node learns that from the others; an
-old copy of it would be a wrong memory.
+Not in it: the data, and the record of whose data are the newest and of what was applied. A restored node learns
+that from the others; an old copy of it would be a wrong memory. Where all are restored nobody knows, and the record
+begins anew at version 0 of cluster.toml: so the text that was in force comes back as that one.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from appliance.config.load import parse
 from appliance.config.model import Cluster
 from appliance.errors import InputError
 from appliance.files import replace_file
+from appliance.supervisor import store
+from appliance.upkeep.versions import ABOUT as ABOUT_VERSION
+from appliance.upkeep.versions import FILE, Versions
 
 # Relative to the root. The last one makes a machine a node, so it is written last.
 COMMIT = "etc/pairkeep/cluster.toml"
@@ -33,8 +38,9 @@ PLACES = (
     "etc/drbd.d",
     "etc/iscsi/initiatorname.iscsi",
     "etc/pairkeep",
-    "var/lib/pairkeep/versions",
 )
+# In backups that were taken before the text in force was all that counts; it is not written back.
+HISTORY = "var/lib/pairkeep/versions"
 # Drop-ins of services have a name of ours among those of others.
 DROP_INS = ("etc/systemd/system", "50-pairkeep.conf")
 ABOUT = "backup.json"
@@ -43,23 +49,33 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Backup:
-    """``files``: by path below the root, content and mode."""
+    """``files``: by path below the root, content and mode. ``version``: of the cluster.toml that was in force."""
 
     node: str
     cluster: Cluster
     files: dict[str, tuple[bytes, int]]
+    version: int
+    at: float
 
 
 def pack(node: str, at: float, root: Path = Path("/")) -> bytes:
-    """The backup of ``node``. Raises InputError when this machine is no node."""
+    """The backup of ``node``. Raises InputError when this machine is no node, or runs by no cluster.toml."""
     if not (root / COMMIT).exists():
         raise InputError(f"there is no /{COMMIT}: this machine is no node of a cluster")
+    files = {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mode & 0o777) for p in _files(root)}
+    version, text = _versions(root).in_force(store.load(_below(root, store.PATH)))
+    parse(text, f"version {version} of cluster.toml, which is in force")
+    draft, mode = files[COMMIT]
+    if draft != text.encode():
+        # Nobody has applied it, and no other node may ever hear of it: so it is not what a restored node runs by.
+        files[f"{COMMIT}.unapplied"] = (draft, mode)
+    files[COMMIT] = (text.encode(), mode)
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
-        about = {"format": FORMAT, "version": __version__, "node": node, "at": at}
+        about = {"format": FORMAT, "version": __version__, "node": node, "at": at, "config": version}
         _add(tar, ABOUT, json.dumps(about).encode(), 0o600, at)
-        for path in _files(root):
-            _add(tar, str(path.relative_to(root)), path.read_bytes(), path.stat().st_mode & 0o777, at)
+        for name, (content, mode) in files.items():
+            _add(tar, name, content, mode, at)
     return out.getvalue()
 
 
@@ -70,6 +86,7 @@ def unpack(data: bytes, name: str) -> Backup:
             members = {m.name: (_content(tar, m), m.mode & 0o777) for m in tar.getmembers()}
         about: dict[str, Any] = json.loads(members.pop(ABOUT)[0])
         found, node = about["format"], str(about["node"])
+        version, at = int(about.get("config", 0)), float(about.get("at", 0))
     except (tarfile.TarError, OSError, EOFError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{name}: found no backup of a node ({error})") from error
     if found != FORMAT:
@@ -82,7 +99,7 @@ def unpack(data: bytes, name: str) -> Backup:
     cluster = parse(members[COMMIT][0].decode(errors="replace"), f"{COMMIT} of {name}")
     if node not in [n.name for n in cluster.nodes]:
         raise InputError(f"{name}: found node {node!r}, expected one of its cluster.toml")
-    return Backup(node, cluster, members)
+    return Backup(node, cluster, members, version, at)
 
 
 def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")) -> None:
@@ -92,10 +109,23 @@ def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")
     """
     (root / COMMIT).unlink(missing_ok=True)
     for name, (content, mode) in backup.files.items():
-        if name != COMMIT:
+        if name != COMMIT and not _is_below(name, HISTORY):
             replace_file(root / name, content, mode)
+    shutil.rmtree(root / HISTORY, ignore_errors=True)
+    about = {"who": "restore", "why": f"version {backup.version}, from a backup", "at": backup.at}
+    replace_file(root / HISTORY / "0" / ABOUT_VERSION, json.dumps(about).encode())
+    replace_file(root / HISTORY / "0" / FILE, backup.files[COMMIT][0])
     prepare()
     replace_file(root / COMMIT, *backup.files[COMMIT])
+
+
+def _versions(root: Path) -> Versions:
+    had = Versions()
+    return Versions(_below(root, had.edited), _below(root, had.folder), _below(root, had.running), root)
+
+
+def _below(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
 
 
 def _files(root: Path) -> Iterator[Path]:
@@ -125,5 +155,9 @@ def _belongs(name: str) -> bool:
     if path.is_absolute() or ".." in path.parts:
         return False
     folder, drop_in = DROP_INS
-    known = any(path == PurePosixPath(place) or PurePosixPath(place) in path.parents for place in PLACES)
+    known = any(_is_below(name, place) for place in (*PLACES, HISTORY))
     return known or (path.name == drop_in and path.parent.parent == PurePosixPath(folder))
+
+
+def _is_below(name: str, place: str) -> bool:
+    return PurePosixPath(name).is_relative_to(place)

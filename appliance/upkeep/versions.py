@@ -91,10 +91,16 @@ class Versions:
         """The cluster.toml of ``config``. What first boot wrote is kept before anyone has edited it."""
         if config.version:
             return config.text
-        first = self.folder / "0" / FILE
-        if not first.exists():
-            self._write(first, read(self.edited))
-        return read(first)
+        if not self._first.exists():
+            self._write(self._first, read(self.edited))
+        return read(self._first)
+
+    def in_force(self, record: Record) -> tuple[int, str]:
+        """What this node's files are made from: which version, and its text. Changes nothing."""
+        config = self._running() or record.config
+        if config.version:
+            return config.version, config.text
+        return 0, read(self._first if self._first.exists() else self.edited)
 
     def text_of(self, version: int) -> str:
         """Raises InputError when this node has never had it."""
@@ -115,6 +121,10 @@ class Versions:
                 json.loads(about.read_text()) if about.exists() else {"who": "first boot", "why": "", "at": None}
             )
             yield {"version": int(path.parent.name), **found}
+
+    @property
+    def _first(self) -> Path:
+        return self.folder / "0" / FILE
 
     def _keep(self, config: Configuration) -> None:
         home = self.folder / str(config.version)
