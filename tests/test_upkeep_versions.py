@@ -13,7 +13,8 @@ from appliance.config.load import parse
 from appliance.config.model import Cluster
 from appliance.decide.messages import Configure
 from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
-from appliance.errors import InputError
+from appliance.drivers import keepalived
+from appliance.errors import InputError, PairkeepError
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.render import write
 from appliance.run import RunError
@@ -338,14 +339,41 @@ def test_a_node_that_was_away_takes_the_version_up_when_it_is_back() -> None:
     assert "beta     takes up version 1" in sim.story.text()
 
 
+def _refuse() -> None:
+    raise RunError(["nft", "-f", "/etc/nftables.conf"], 1, "syntax error")
+
+
 def test_a_rule_that_nft_refuses_keeps_no_node_from_starting(versions: Versions, tmp_path: Path) -> None:
     versions.start(BLANK, "alpha")
     versions.running.unlink()
-
-    def refuse() -> None:
-        raise RunError(["nft", "-f", "/etc/nftables.conf"], 1, "syntax error")
-
-    stubborn = replace(versions, reload=refuse)
+    stubborn = replace(versions, reload=_refuse)
     assert stubborn.start(Record(Stamp(4), config=SECOND), "alpha") == (SECOND, NEW_TEXT)
     assert stubborn.start(BLANK, "alpha") == (SECOND, NEW_TEXT)
     assert (tmp_path / "etc/corosync/corosync.conf").exists()
+
+
+def test_what_does_not_read_its_files_holds_nobody_up_and_is_told_until_it_does(versions: Versions) -> None:
+    versions.start(BLANK, "alpha")
+    stubborn = replace(versions, reload=_refuse)
+    stubborn.put_in_force(SECOND, "alpha")
+    assert versions.start(BLANK, "alpha") == (SECOND, NEW_TEXT)
+    assert stubborn.catch_up() == "nft ended with 1: syntax error"
+    assert versions.catch_up() == ""
+    # Nothing is behind, so nothing is reloaded.
+    assert stubborn.catch_up() == ""
+
+
+def test_keepalived_reads_its_files_though_nft_refuses_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def run(argv: list[str], timeout_s: float) -> None:
+        assert timeout_s >= 30
+        done.append(argv[0])
+        if argv[0] == "nft":
+            _refuse()
+
+    monkeypatch.setattr(module, "run", run)
+    monkeypatch.setattr(keepalived, "take_up", lambda: done.append("keepalived"))
+    with pytest.raises(PairkeepError, match="nft ended with 1: syntax error"):
+        Versions().reload()
+    assert done == ["systemctl", "nft", "keepalived"]

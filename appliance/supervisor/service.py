@@ -174,6 +174,19 @@ class SupervisorService:
         self.core.on_warning("config", text)
         GLib.timeout_add_seconds(TAKE_UP_AGAIN_S, _once(partial(self.take_up, config)))
 
+    def _catch_up(self) -> None:
+        def job() -> Callable[[], None]:
+            behind = Versions().catch_up()
+            return lambda: self._caught_up(behind)
+
+        self.lanes.put("config", job)
+
+    def _caught_up(self, behind: str) -> None:
+        text = f"not all programs run by the cluster.toml in force: {behind}" if behind else ""
+        self.core.on_warning("behind", text)
+        if behind:
+            GLib.timeout_add_seconds(TAKE_UP_AGAIN_S, _once(self._catch_up))
+
     def finished(self) -> None:
         self.loop.quit()
 
@@ -196,6 +209,7 @@ class SupervisorService:
         self._links.start()
         self._director.start()
         self._mounts.start()
+        self._catch_up()
         if not self._unseen:
             self._take_part()
 

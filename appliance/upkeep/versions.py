@@ -19,11 +19,11 @@ from typing import Any
 from appliance.config.load import parse, read
 from appliance.decide.view import FIRST, Configuration, Record
 from appliance.drivers import keepalived
-from appliance.errors import InputError
+from appliance.errors import InputError, PairkeepError
 from appliance.lvs.drain import with_drained
 from appliance.membership.codec import config_from_value
 from appliance.render import render_all, write
-from appliance.run import RunError, run
+from appliance.run import run
 
 log = logging.getLogger("pairkeep")
 
@@ -31,10 +31,19 @@ FILE, ABOUT = "cluster.toml", "about.json"
 
 
 def _reload() -> None:
-    """What reads the files that are made from cluster.toml, and is not restarted for it."""
-    run(["systemctl", "daemon-reload"], timeout_s=90)
-    run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
-    keepalived.take_up()
+    """What reads the files that are made from cluster.toml, and is not restarted for it; each, if another fails too."""
+    failed: list[str] = []
+    for program in (
+        lambda: run(["systemctl", "daemon-reload"], timeout_s=90),
+        lambda: run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30),
+        keepalived.take_up,
+    ):
+        try:
+            program()
+        except PairkeepError as error:
+            failed.append(error.message)
+    if failed:
+        raise PairkeepError("; ".join(failed))
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,7 @@ class Versions:
             config = record.config
             if config.version:
                 self._place(config, me, record.drained)
-                try:
-                    self.reload()
-                except RunError as error:
-                    # All files are there. A rule of somebody's own that nft refuses is no reason to be no node.
-                    log.error("%s", error)
+                self._let_read()
             self._say_running(config)
         return config, self.text(config)
 
@@ -68,8 +73,27 @@ class Versions:
         ``drained``: as the record has it.
         """
         self._place(config, me, drained)
-        self.reload()
+        self._let_read()
         self._say_running(config)
+
+    def catch_up(self) -> str:
+        """Let programs that could not read their files try again; returns what still keeps them from it."""
+        if self._behind.exists():
+            self._let_read()
+        return self._behind.read_text() if self._behind.exists() else ""
+
+    def _let_read(self) -> None:
+        """All files are there. A rule of somebody's own that nft refuses is no reason to be no node.
+
+        Nor to be one that holds the others up, for nothing is decided until all run by one version.
+        """
+        try:
+            self.reload()
+        except PairkeepError as error:
+            log.error("%s", error)
+            self._write(self._behind, error.message)
+        else:
+            self._behind.unlink(missing_ok=True)
 
     def _place(self, config: Configuration, me: str, drained: Sequence[str]) -> None:
         """All files, or none of those that programs read when keepalived refuses one."""
@@ -121,6 +145,11 @@ class Versions:
                 json.loads(about.read_text()) if about.exists() else {"who": "first boot", "why": "", "at": None}
             )
             yield {"version": int(path.parent.name), **found}
+
+    @property
+    def _behind(self) -> Path:
+        """Says why programs run by older files than those that are there; until the next boot, as ``running``."""
+        return self.running.with_name("behind")
 
     @property
     def _first(self) -> Path:
