@@ -94,7 +94,9 @@ class Director:
             reader.add_match(_SYSTEMD_UNIT=instance.unit)
         reader.seek_tail()
         reader.get_previous()
-        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, reader.fileno(), reader.get_events(), self._heard, reader)
+        # A bare number is not taken for what to wait for.
+        condition = GLib.IOCondition(reader.get_events())
+        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, reader.fileno(), condition, self._heard, reader)
         return False
 
     def _heard(self, _fd: int, _condition: object, reader: Any) -> bool:
