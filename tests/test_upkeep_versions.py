@@ -16,7 +16,7 @@ from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
 from appliance.drivers import keepalived
 from appliance.errors import InputError, PairkeepError
 from appliance.lab.pair import CLUSTER_TOML
-from appliance.render import write
+from appliance.render import lvs, write
 from appliance.run import RunError
 from appliance.sim import faults
 from appliance.sim.cluster import SimCluster
@@ -25,6 +25,7 @@ from appliance.sim.shapes import cluster_of
 from appliance.upkeep import versions as module
 from appliance.upkeep.difference import difference
 from appliance.upkeep.versions import Versions
+from tests.test_config_virtual import PAIR, web
 
 OLD = parse(CLUSTER_TOML)
 
@@ -377,3 +378,47 @@ def test_keepalived_reads_its_files_though_nft_refuses_others(monkeypatch: pytes
     with pytest.raises(PairkeepError, match="nft ended with 1: syntax error"):
         Versions().reload()
     assert done == ["systemctl", "nft", "keepalived"]
+
+
+# Directors ----------------------------------------------------------------------------------------------
+
+TWO = PAIR + web("quorum = 2", more='[[virtual.web.real]]\naddress = "10.9.2.22"\n')
+DRAINED = "web/10.9.2.22"
+BALANCE = Configuration(1, TWO)
+
+
+def _strict(files: dict[Path, str]) -> None:
+    """What keepalived -t says of a quorum that its servers cannot reach."""
+    text = files[lvs.MAIN]
+    if "quorum 2" in text and "weight 0" in text:
+        raise PairkeepError("quorum 2 exceeds total weight of real servers 1")
+
+
+def test_servers_that_are_drained_keep_no_version_from_being_put_in_force(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepalived, "check", _strict)
+    versions.edited.write_text(PAIR)
+    versions.start(BLANK, "alpha")
+    versions.put_in_force(BALANCE, "alpha", (DRAINED,))
+    assert "weight 0" in (tmp_path / lvs.MAIN.relative_to("/")).read_text()
+    assert versions.start(BLANK, "alpha") == (BALANCE, TWO)
+
+
+def test_what_keepalived_refuses_changes_no_file_but_keeps_no_node_from_starting(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_files: object) -> None:
+        raise PairkeepError("keepalived refuses it")
+
+    monkeypatch.setattr(keepalived, "check", refuse)
+    versions.edited.write_text(PAIR)
+    versions.start(BLANK, "alpha")
+    with pytest.raises(PairkeepError, match="keepalived refuses it"):
+        versions.put_in_force(BALANCE, "alpha")
+    assert versions.edited.read_text() == PAIR
+    assert not (tmp_path / "etc").joinpath("keepalived").exists()
+    versions.running.unlink()  # as after a boot
+    stubborn = replace(versions, reload=lambda: refuse(None))
+    assert stubborn.start(Record(Stamp(4), config=BALANCE), "alpha") == (BALANCE, TWO)
+    assert (tmp_path / lvs.MAIN.relative_to("/")).exists()

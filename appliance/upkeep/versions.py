@@ -31,7 +31,7 @@ FILE, ABOUT = "cluster.toml", "about.json"
 
 
 def _reload() -> None:
-    """What reads the files that are made from cluster.toml, and is not restarted for it; each, if another fails too."""
+    """What reads the files made from cluster.toml, and is not restarted for it; each, if another fails too."""
     failed: list[str] = []
     for program in (
         lambda: run(["systemctl", "daemon-reload"], timeout_s=90),
@@ -62,6 +62,8 @@ class Versions:
         if config is None:
             config = record.config
             if config.version:
+                # keepalived is not asked: it agreed when the version was applied, and what has gone wrong with it
+                # since is in its own log. It is no reason to be no node.
                 self._place(config, me, record.drained)
                 self._let_read()
             self._say_running(config)
@@ -70,8 +72,11 @@ class Versions:
     def put_in_force(self, config: Configuration, me: str, drained: Sequence[str] = ()) -> None:
         """Let the next supervisor run by ``config``, and this node's programs find their files made from it.
 
-        ``drained``: as the record has it.
+        ``drained``: as the record has it. Raises PairkeepError, with no file changed, when keepalived refuses one.
         """
+        # With all servers: what is drained has no weight, and keepalived -t takes a quorum that the others cannot
+        # reach for a mistake, which it is not.
+        keepalived.check(render_all(parse(config.text), me))
         self._place(config, me, drained)
         self._let_read()
         self._say_running(config)
@@ -96,11 +101,9 @@ class Versions:
             self._behind.unlink(missing_ok=True)
 
     def _place(self, config: Configuration, me: str, drained: Sequence[str]) -> None:
-        """All files, or none of those that programs read when keepalived refuses one."""
         before = self.text(self._running() or FIRST)
         self._keep(config)
         wanted = render_all(with_drained(parse(config.text), drained), me)
-        keepalived.check(wanted)
         write(wanted, self.root)
         for path in render_all(parse(before), me):
             if path not in wanted:
