@@ -96,6 +96,10 @@ def test_an_instance_says_all_it_was_told() -> None:
     ]
 
 
+def test_a_missing_card_costs_its_own_instances_only() -> None:
+    assert "dynamic_interfaces" in block(keepalived(load(GOOD)), "global_defs")
+
+
 def test_each_director_is_preferred_for_its_own_instance() -> None:
     cluster = load(GOOD)
     assert "priority 100" in block(keepalived(cluster, "alpha"), "vrrp_instance mail")

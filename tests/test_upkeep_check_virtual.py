@@ -36,6 +36,15 @@ def test_programs_and_passwords_have_to_be_there(monkeypatch: pytest.MonkeyPatch
     assert problems(text, "alpha") == ()
 
 
+def test_an_interface_that_is_tracked_has_to_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(keepalived, "complaints", lambda _files: iter(()))
+    monkeypatch.setattr(check, "NET", tmp_path)
+    text = PAIR + web(vrrp="track_interfaces = { ens9 = -20 }\n")
+    assert problems(text, "alpha") == ("vrrp.web: there is no interface ens9",)
+    (tmp_path / "ens9").touch()
+    assert problems(text, "alpha") == ()
+
+
 def test_a_machine_without_keepalived_is_no_director(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepalived, "PATH", "/nowhere")
     assert problems(PAIR + web(), "alpha") == ("keepalived is not installed: this machine is no director",)

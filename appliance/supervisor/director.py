@@ -115,9 +115,10 @@ class Director:
     def _compare(self) -> Callable[[], None]:
         """In its lane, which alone uses what is remembered of the last look."""
         try:
+            keepalived.find_networks()
             return self._compared()
         except PairkeepError as error:
-            text = f"the kernel's services cannot be compared: {error.message}"
+            text = f"this director's services cannot be looked after: {error.message}"
             if text != self._complaint:
                 log.warning("%s", text)
             self._complaint = text

@@ -46,6 +46,10 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
         yield from _disk(drbd)
     for virtual in cluster.virtuals:
         yield from _checks(virtual)
+    for vrrp in cluster.vrrps:
+        for interface in vrrp.track_interfaces:
+            if not (NET / interface).exists():
+                yield f"vrrp.{vrrp.name}: there is no interface {interface}"
     yield from keepalived.complaints(files)
     for target in cluster.targets:
         yield from _passwords(f"target.{target.name}", target.acls, chap.SHORTEST, chap.LONGEST)
