@@ -114,6 +114,7 @@ def test_a_new_network_needs_an_interface_and_one_in_use_may_have_lost_it(
     monkeypatch.setattr(lvs, "KEEPALIVED", tmp_path)
     wanted = {machine.networks: machine.networks.read_text(), tmp_path / "keepalived.conf": "global_defs {\n}\n"}
     machine.networks.write_text("".join(f"{network}\n" for network in in_use))
-    assert list(keepalived.complaints(wanted)) == [
-        f"no interface of this machine has an address in {OUTSIDE}, where directors need one"
-    ][:said]
+    assert (
+        list(keepalived.complaints(wanted))
+        == [f"no interface of this machine has an address in {OUTSIDE}, where directors need one"][:said]
+    )

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,9 +33,52 @@ def test_programs_and_passwords_have_to_be_there(monkeypatch: pytest.MonkeyPatch
         f"virtual.web: {program} does not exist",
         f"virtual.web: {password} does not exist",
     )
+    monkeypatch.setattr(check, "_not_executable", lambda _program: None)
     program.touch()
     password.touch()
     assert problems(text, "alpha") == ()
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A check that anyone may run, in a folder that anyone may enter."""
+    monkeypatch.setattr(keepalived, "complaints", lambda _files: iter(()))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        found = Path(folder) / "own/check"
+        found.parent.mkdir(mode=0o755)
+        found.write_text("#!/bin/sh\n")
+        found.chmod(0o755)
+        yield found
+
+
+def scripted(program: Path) -> tuple[str, ...]:
+    return problems(PAIR + web(f'check = {{ kind = "script", command = "{program} %a" }}'), "alpha")
+
+
+def test_a_check_is_run_by_nobody(program: Path) -> None:
+    assert scripted(program) == ()
+    program.chmod(0o754)
+    assert scripted(program) == (
+        f"virtual.web: {program} is run by nobody, who may not execute it: found mode 0754, expected 0755",
+    )
+    program.chmod(0o755)
+    program.parent.chmod(0o750)
+    assert scripted(program) == (
+        f"virtual.web: {program} is run by nobody, who may not enter {program.parent}: found mode 0750",
+    )
+
+
+def test_a_link_to_a_check_is_followed_and_a_folder_is_no_check(program: Path) -> None:
+    link = program.parent.parent / "link"
+    link.symlink_to(program)
+    assert scripted(link) == ()
+    program.parent.chmod(0o700)
+    assert scripted(link) == (
+        f"virtual.web: {link} is run by nobody, who may not enter {program.parent}: found mode 0700",
+    )
+    program.parent.chmod(0o755)
+    assert scripted(program.parent) == (f"virtual.web: {program.parent} is no file, expected a program",)
 
 
 def test_an_interface_that_is_tracked_has_to_be_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

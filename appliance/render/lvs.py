@@ -24,6 +24,8 @@ MAIN = KEEPALIVED / "keepalived.conf"
 VIRTUALS = KEEPALIVED / "virtual"
 # Of ours: kinds of checks that keepalived does not have.
 CHECK = "/usr/bin/python3 -P -m appliance.health"
+# Who runs the programs of checks and what is tracked, unless root has to. Any who may edit cluster.toml may write them.
+SCRIPT_USER, SCRIPT_GROUP = "nobody", "nogroup"
 OWN_CHECKS = ("mysql", "postgresql", "ldap", "ftp", "imap", "pop3", "sip")
 # Checks of all servers begin within this time instead of at one moment.
 WARM_UP_S = 1.0
@@ -70,6 +72,7 @@ def values(
         "timeouts": _timeouts(cluster),
         "networks_file": NAMED,
         "scripts": scripts,
+        "script_user": f"{SCRIPT_USER} {SCRIPT_GROUP}",
         "interface": lambda network: interface(cluster, network),
         "link_address": lambda of, network: of.links[cluster.networks.index(network)],
         "granularity": granularity,

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
+from grp import getgrnam
 from importlib.util import find_spec
 from pathlib import Path
+from pwd import getpwnam
+from stat import S_IXGRP, S_IXOTH, S_IXUSR
 
 from appliance.config.initiator import Initiator
 from appliance.config.load import ConfigError, parse
@@ -18,6 +21,7 @@ from appliance.drivers.base import DriverError
 from appliance.drivers.fence import FOLDER
 from appliance.drivers.initiator import LONGEST_PASSWORD
 from appliance.render import render_all
+from appliance.render.lvs import SCRIPT_GROUP, SCRIPT_USER
 from appliance.run import run
 
 NET = Path("/sys/class/net")
@@ -73,13 +77,41 @@ def _fences(cluster: Cluster, me: str) -> Iterator[str]:
 
 
 def _checks(virtual: Virtual) -> Iterator[str]:
-    """What its checks read and run. keepalived -t looks at scripts of VRRP, and not at those of checks."""
+    """What its checks read and run.
+
+    keepalived -t looks at scripts of VRRP; a check whose script cannot be run it drops, and then takes the server for
+    what it was last.
+    """
     checks = [real.check for real in virtual.reals]
     passwords = {check.password_file for check in checks if check.password_file is not None}
     programs = {check.command.split()[0] for check in checks if check.command is not None}
     for file in sorted(passwords | programs):
         if not Path(file).exists():
             yield f"virtual.{virtual.name}: {file} does not exist"
+        elif file in programs and (problem := _not_executable(Path(file))) is not None:
+            yield f"virtual.{virtual.name}: {problem}"
+
+
+def _not_executable(program: Path) -> str | None:
+    """Why the user that keepalived starts scripts as cannot start this one. It looks at mode bits itself."""
+    user, group = getpwnam(SCRIPT_USER).pw_uid, getgrnam(SCRIPT_GROUP).gr_gid
+    real = program.resolve()
+    for folder in {**dict.fromkeys(reversed(program.parents)), **dict.fromkeys(reversed(real.parents))}:
+        if not _may_execute(folder, user, group):
+            mode = folder.stat().st_mode & 0o7777
+            return f"{program} is run by {SCRIPT_USER}, who may not enter {folder}: found mode {mode:04o}"
+    if not real.is_file():
+        return f"{program} is no file, expected a program"
+    if not _may_execute(real, user, group):
+        mode = real.stat().st_mode & 0o7777
+        return f"{program} is run by {SCRIPT_USER}, who may not execute it: found mode {mode:04o}, expected 0755"
+    return None
+
+
+def _may_execute(path: Path, user: int, group: int) -> bool:
+    found = path.stat()
+    bit = S_IXUSR if found.st_uid == user else S_IXGRP if found.st_gid == group else S_IXOTH
+    return bool(found.st_mode & bit)
 
 
 def _rules(text: str) -> Iterator[str]:
