@@ -381,6 +381,19 @@ def test_every_key_arrives() -> None:
     assert cluster.director.networks == (ip_network("10.9.5.0/24"),)
 
 
+@pytest.mark.parametrize(
+    ("vrrp", "more", "seconds"),
+    [
+        ("", "", 120),
+        ("preempt_delay_s = 0", "", 0),
+        ("preempt = false", "", 0),
+        ("", "[director]\nsync = false", 0),
+    ],
+)
+def test_who_returns_first_hears_of_the_connections(vrrp: str, more: str, seconds: int) -> None:
+    assert parse(PAIR + web(vrrp=vrrp, more=more)).vrrps[0].preempt_delay_s == seconds
+
+
 @given(st.lists(st.none() | st.integers(1, 6), max_size=8))
 def test_marks_are_kept_and_never_shared(said: list[int | None]) -> None:
     tables = {f"v{i}": {"ports": [80], **({} if mark is None else {"mark": mark})} for i, mark in enumerate(said)}

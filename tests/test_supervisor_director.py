@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What a director's supervisor waits for and does; loop and journal are as strict as the real ones."""
+"""What a director's supervisor waits for and does, with a loop and a journal as strict as the real ones."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.virtual import TOLD_AGAIN_S
 from appliance.run import run
 
 OVERLAYS = Path(__file__).parent.parent / "overlays"
@@ -70,6 +71,15 @@ def test_systemd_finds_them_no_more_exposed_than_their_work_demands(unit: Path) 
 def test_what_the_supervisor_mounts_is_there_for_the_whole_machine() -> None:
     said = settings(OVERLAYS / "base/usr/lib/systemd/system/pairkeep.service")
     assert [name for name in said if MOUNT_NAMESPACE.match(name)] == []
+
+
+def test_a_connection_is_told_often_enough_to_be_known_before_addresses_are_taken_back() -> None:
+    text = (OVERLAYS / "director/etc/sysctl.d/50-pairkeep-director.conf").read_text()
+    said = dict(re.findall(r"^net\.ipv4\.vs\.(\w+) = (.+)$", text, re.MULTILINE))
+    # By time: a slow connection has few packets, and nobody knows how many.
+    assert said["sync_threshold"] == "2 0"
+    assert int(said["sync_refresh_period"]) * 3 <= TOLD_AGAIN_S
+    assert int(said["sync_retries"]) > 0
 
 
 def test_the_databases_start_is_not_slowed_down() -> None:

@@ -17,6 +17,8 @@ ADVERT_S = 1.0
 SLACK_S = 2.0
 # A check's interval and time-out (director.virtual), and what keepalived and the client add.
 NOTICED_S = 1.0 + 4.0 + SLACK_S
+# A boot without KVM, until VRRP and the delay after it, and a while after that.
+RETURN_S = 360
 APPLY = ["pairkeep", "apply", "--yes", "--why", "a scenario"]
 
 
@@ -38,6 +40,26 @@ def test_an_active_director_without_power_is_replaced_and_no_connection_ends(dir
         "new connections work", lambda: fetch(directors, f"http://{WEB}:81/", timeout_s=0.3), timeout_s=60, poll_s=0
     )
     assert time.monotonic() - lost < 4 * ADVERT_S + SLACK_S
+    assert downloads.finish() == 0
+
+
+@pytest.mark.long
+def test_the_lost_director_returns_and_no_connection_ends(directors: Lab) -> None:
+    downloads = Downloads(
+        directors,
+        [f"http://{WEB}:{port}/slow/{RETURN_S}" for port in (80, 81) for _ in range(10)],
+        most_s=2 * RETURN_S,
+    )
+    time.sleep(5)
+    directors["alpha"].power_off()
+    directors.wait_for("the other one has it", lambda: holders(directors, WEB) == ["beta"], timeout_s=60)
+    directors["alpha"].power_on()
+    # It boots, hears of the connections, and takes its addresses back.
+    directors.wait_for(
+        "it has its address again", lambda: holders(directors, WEB) == ["alpha"], timeout_s=RETURN_S - 30
+    )
+    # Otherwise none of them was there to be cut.
+    assert downloads.running() == 20
     assert downloads.finish() == 0
 
 

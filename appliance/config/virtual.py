@@ -20,6 +20,10 @@ CheckKind = Literal[
 
 # The two priorities of an instance that says who is preferred. Between them is room for what is tracked.
 PREFERRED_PRIORITY, PRIORITY = 150, 100
+# How long a director that has returned lets the other one have its addresses, where connections are told: twelve
+# times the period after which it hears of each again (overlays/director, sync_refresh_period), so that it also knows
+# those that have a packet only every minute or so. What it does not know by then is cut.
+TOLD_AGAIN_S = 120
 # GUE's registered port (RFC draft-ietf-intarea-gue, linux/Documentation/networking/fou).
 GUE_PORT = 6080
 
@@ -157,6 +161,7 @@ class Vrrp:
     """Addresses that one director has at a time, as VRRP agrees: one instance.
 
     ``id`` is the virtual router id. ``network``: where the directors advertise to each other, every ``advert_ms``.
+    ``preempt_delay_s``: how long after its return the preferred node takes the addresses back.
     ``together``: instances with the same word are masters on the same director. ``track_networks`` and
     ``track_interfaces``: a lost carrier gives the addresses up, or changes the priority by the interface's weight.
     """

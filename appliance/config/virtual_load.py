@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from appliance.config.virtual import (
+    TOLD_AGAIN_S,
     Check,
     CheckKind,
     Director,
@@ -91,14 +92,18 @@ def check_of(table: Raw, real: Raw) -> Raw:
 
 
 def vrrps(raw: Raw) -> tuple[Vrrp, ...]:
-    return tuple(_vrrp(name, table) for name, table in raw.get("vrrp", {}).items())
+    told = raw.get("director", {}).get("sync", Director.sync)
+    return tuple(_vrrp(name, table, told=told) for name, table in raw.get("vrrp", {}).items())
 
 
-def _vrrp(name: str, table: Raw) -> Vrrp:
+def _vrrp(name: str, table: Raw, *, told: bool) -> Vrrp:
+    """``told``: directors tell each other their connections."""
     addresses = tuple(map(ip_interface, table["addresses"]))
     given = ("addresses", "network", "track_networks", "track_services", "track_scripts")
+    waits = told and table.get("preempt", Vrrp.preempt)
     return Vrrp(
-        **{key: value for key, value in table.items() if key not in given},
+        **{"preempt_delay_s": TOLD_AGAIN_S if waits else 0}
+        | {key: value for key, value in table.items() if key not in given},
         name=name,
         addresses=addresses,
         network=ip_network(table["network"]) if "network" in table else addresses[0].network,

@@ -30,6 +30,8 @@ ROLES = (
     Role(SERVERS, "director", 320, 13),
 )
 _UNIT = "pairkeep-lab-servers"
+# Long enough to hear twice of every connection (overlays/director, sync_refresh_period), and no two minutes.
+PREEMPT_S = 25
 # Machines that have just booted may take long over anything.
 SLOW_S = 120.0
 _FILE = "/run/pairkeep-lab-servers.py"
@@ -50,11 +52,13 @@ id = 51
 addresses = ["{WEB}/24", "{servers.GATEWAY}/24"]
 prefer = "alpha"
 advert_ms = 1000
+preempt_delay_s = {PREEMPT_S}
 
 [vrrp.mail]
 id = 52
 addresses = ["{MAIL}/24"]
 prefer = "beta"
+preempt_delay_s = {PREEMPT_S}
 """
 
 
@@ -178,9 +182,12 @@ def spread(lab: Lab, address: str, port: int, count: int, *more: str) -> Counter
 class Downloads:
     """Clients that each fetch a page that takes its time; ``finish`` waits for them."""
 
-    def __init__(self, lab: Lab, urls: Sequence[str]) -> None:
-        words = ("curl", "--silent", "--fail", "--max-time", "180", "--output", "/dev/null")
+    def __init__(self, lab: Lab, urls: Sequence[str], most_s: int = 180) -> None:
+        words = ("curl", "--silent", "--fail", "--max-time", str(most_s), "--output", "/dev/null")
         self._clients = [lab.popen_client([*words, url]) for url in urls]
+
+    def running(self) -> int:
+        return sum(client.poll() is None for client in self._clients)
 
     def finish(self) -> int:
         """How many of them broke."""

@@ -24,7 +24,7 @@ MAIN = KEEPALIVED / "keepalived.conf"
 VIRTUALS = KEEPALIVED / "virtual"
 # Of ours: kinds of checks that keepalived does not have.
 CHECK = "/usr/bin/python3 -P -m appliance.health"
-# Who runs the programs of checks and what is tracked, unless root has to. Any who may edit cluster.toml may write them.
+# Who runs the programs of checks and of what is tracked, unless it has to be root.
 SCRIPT_USER, SCRIPT_GROUP = "nobody", "nogroup"
 OWN_CHECKS = ("mysql", "postgresql", "ldap", "ftp", "imap", "pop3", "sip")
 # Checks of all servers begin within this time instead of at one moment.

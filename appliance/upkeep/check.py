@@ -79,8 +79,8 @@ def _fences(cluster: Cluster, me: str) -> Iterator[str]:
 def _checks(virtual: Virtual) -> Iterator[str]:
     """What its checks read and run.
 
-    keepalived -t looks at scripts of VRRP; a check whose script cannot be run it drops, and then takes the server for
-    what it was last.
+    keepalived -t looks at scripts of VRRP; a check whose script cannot be run it drops, and then takes the server
+    for what it was last.
     """
     checks = [real.check for real in virtual.reals]
     passwords = {check.password_file for check in checks if check.password_file is not None}
