@@ -126,7 +126,7 @@ def cluster() -> object:
 def test_drained_servers_have_no_weight_and_nothing_else_changes() -> None:
     before = cluster()
     after = with_drained(before, ("web/web2", "gone/web9"))  # type: ignore[arg-type]
-    assert [r.weight for r in after.virtuals[0].reals] == [3, 0, 1]
+    assert [(r.weight, r.stays) for r in after.virtuals[0].reals] == [(3, False), (0, True), (1, False)]
     assert after.virtuals[1] == SHOP
     assert with_drained(before, ()) is before  # type: ignore[arg-type]
 

@@ -8,6 +8,8 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from appliance.config.load import parse
 from appliance.decide.view import BLANK
+from appliance.render import lvs
 from tests.test_config_virtual import PAIR, web
 
 POLLIN = 1
@@ -125,6 +128,40 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     made = Stage(monkeypatch)
     yield made
     os.close(made.journal.fd)
+
+
+def written(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What keepalived is told to run by, from now on."""
+    found: list[str] = []
+
+    def write(files: dict[Path, str], _root: Path) -> bool:
+        found.append(files[lvs.MAIN])
+        return True
+
+    monkeypatch.setattr(stage.module, "write", write)
+    monkeypatch.setattr(stage.module.keepalived, "take_up", lambda: None)
+    monkeypatch.setattr(stage.module.ipvs, "saved", list)
+    return found
+
+
+def test_a_drained_server_is_never_taken_out_and_gets_its_weight_back_before_it_may_be(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """keepalived adds a server that is still in the kernel with weight 0, which changes nothing there."""
+    found = written(stage, monkeypatch)
+    stage.view.adopted = True
+    stage.view.record = replace(BLANK, drained=("web/10.9.2.21",))
+    stage.director.start()
+    stage.loop.pass_time()
+    stage.view.record = BLANK
+    stage.loop.pass_time()
+    stage.loop.pass_time()
+    begins = [text[text.index("real_server") :].splitlines()[1:3] for text in found]
+    assert [[line.strip() for line in lines] for lines in begins] == [
+        ["weight 0", "inhibit_on_failure"],
+        ["weight 1", "inhibit_on_failure"],
+        ["weight 1", "TCP_CHECK {"],
+    ]
 
 
 def test_a_director_listens_to_keepalived_and_tells_what_it_hears(

@@ -21,7 +21,7 @@ CheckKind = Literal[
 # The two priorities of an instance that says who is preferred. Between them is room for what is tracked.
 PREFERRED_PRIORITY, PRIORITY = 150, 100
 # How long a director that has returned lets the other one have its addresses, where connections are told: twelve
-# times the period after which it hears of each again (overlays/director, sync_refresh_period), so that it also knows
+# times the period after which it hears of each again (overlays/director, sync_refresh_period), for the sake of
 # those that have a packet only every minute or so. What it does not know by then is cut.
 TOLD_AGAIN_S = 120
 # GUE's registered port (RFC draft-ietf-intarea-gue, linux/Documentation/networking/fou).
@@ -65,7 +65,8 @@ class Real:
     """A real server of one virtual service, with what the service says for all of them filled in.
 
     ``port``: 0 where each port of the service goes to the same one here. More than ``upper`` connections are not
-    given to it, and after that none before it has fewer than ``lower``; None for no limit.
+    given to it, and after that none before it has fewer than ``lower``; None for no limit. ``stays``: it is never
+    taken out, only given the weight 0 (`lvs.drain`).
     """
 
     name: str
@@ -76,6 +77,7 @@ class Real:
     weight: int = 1
     upper: int | None = None
     lower: int | None = None
+    stays: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,9 @@ class Virtual:
     ``port``: 0 for all ports. ``ports``: ranges, for several ports as one service by the firewall mark ``mark``;
     ``port`` is 0 then. ``persistence_s``: a client (or all of its network, ``persistence_prefix``) goes where it
     went within that time. ``failover``: who has the address and the service, keepalived by VRRP or a group of the
-    cluster. Fewer than ``quorum`` points of weight, give or take ``hysteresis``, and the service is down, or the
-    ``sorry`` server's. ``trust``: servers count as working before they were asked for the first time.
+    cluster. Fewer than ``quorum`` points of weight, give or take ``hysteresis``, and the service is the ``sorry``
+    server's; without one that is told and nothing else. ``trust``: servers count as working before they were asked
+    for the first time.
     """
 
     name: str

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Servers that get no new connections for now, and keep those they have: their weight is 0 meanwhile."""
+"""Servers that get no new connections for now, and keep those they have: their weight is 0 meanwhile.
+
+keepalived must not take them out either, as it does with all servers when it lets the sorry server answer: their
+connections would end.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from appliance.config.model import Cluster
+from appliance.config.virtual import Real
 from appliance.errors import InputError
 
 
@@ -15,23 +20,31 @@ def drained_name(virtual: str, real: str) -> str:
     return f"{virtual}/{real}"
 
 
-def with_drained(cluster: Cluster, drained: Collection[str]) -> Cluster:
-    """``cluster`` as its directors run by it. Names that it does not have any more are nobody's."""
-    if not drained:
+def with_drained(cluster: Cluster, drained: Collection[str], enabled: Collection[str] = ()) -> Cluster:
+    """``cluster`` as its directors run by it. Names that it does not have any more are nobody's.
+
+    ``enabled``: servers that were drained until just now. keepalived 2.3 gives a server that it has left in the
+    kernel its weight back only as long as it may not be taken out; afterwards it may.
+    """
+    if not drained and not enabled:
         return cluster
     return replace(
         cluster,
         virtuals=tuple(
             replace(
                 virtual,
-                reals=tuple(
-                    replace(real, weight=0) if drained_name(virtual.name, real.name) in drained else real
-                    for real in virtual.reals
-                ),
+                reals=tuple(_real(virtual.name, real, drained, enabled) for real in virtual.reals),
             )
             for virtual in cluster.virtuals
         ),
     )
+
+
+def _real(virtual: str, real: Real, drained: Collection[str], enabled: Collection[str]) -> Real:
+    name = drained_name(virtual, real.name)
+    if name in drained:
+        return replace(real, weight=0, stays=True)
+    return replace(real, stays=True) if name in enabled else real
 
 
 def chosen(cluster: Cluster, virtual: str, real: str) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,25 @@ class Director:
         """Let keepalived run by what the record says of servers, when that is another thing than before."""
         view = self._core.view
         if view.adopted and view.record.drained != self._drained:
+            enabled = set(self._drained or ()) - set(view.record.drained)
             self._drained = view.record.drained
-            files = render_all(with_drained(self._core.cluster, self._drained), self._core.me)
-            own = {path: text for path, text in files.items() if path.is_relative_to(KEEPALIVED)}
-            self._lanes.put("director", lambda: self._take_up(own))
+            self._run_by(self._drained, enabled)
         return True
 
-    def _take_up(self, files: Mapping[Path, str]) -> Callable[[], None]:
+    def _run_by(self, drained: Collection[str], enabled: Collection[str] = ()) -> None:
+        files = render_all(with_drained(self._core.cluster, drained, enabled), self._core.me)
+        own = {path: text for path, text in files.items() if path.is_relative_to(KEEPALIVED)}
+        done = self._enabled if enabled else lambda: None
+        self._lanes.put("director", lambda: self._take_up(own, done))
+
+    def _enabled(self) -> None:
+        def run_by() -> bool:
+            self._run_by(self._core.view.record.drained)
+            return False
+
+        GLib.timeout_add_seconds(LOOK_AGAIN_S, run_by)
+
+    def _take_up(self, files: Mapping[Path, str], done: Callable[[], None]) -> Callable[[], None]:
         try:
             if write(files, Path("/")) or self._behind:
                 self._behind = True
@@ -77,7 +89,7 @@ class Director:
         except (PairkeepError, OSError) as error:
             log.warning("drained servers are not taken up: %s", error)
             return lambda: self._drain_again()
-        return lambda: None
+        return done
 
     def _drain_again(self) -> None:
         def forget() -> bool:
