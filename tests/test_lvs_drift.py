@@ -116,6 +116,21 @@ def test_what_was_done_by_hand_is_told_and_how_it_is_put_right(
     assert told([line for line in saved if line]) == expected
 
 
+def test_who_works_but_is_too_few_has_no_weight_beside_the_sorry_server() -> None:
+    """on_failure = "quiesce" and a quorum of more than one: keepalived leaves it in the kernel with weight 0."""
+    text = (FOLDER / "keepalived_check.data").read_text()
+    shop = text.index("VS VIP = 10.9.1.101")
+    last = text.rindex("RIP = 10.9.1.22", shop)
+    works = text[:last] + text[last:].replace("alive = 0", "alive = 1", 1).replace("checkers = 1", "checkers = 0", 1)
+    health = parse_dump(works.splitlines())
+    at = ServiceKey("tcp", "10.9.1.101", 80), "10.9.1.22:80"
+    assert health[at] == Checked(up=True, present=True, weight=0)
+    assert differences((WEB, SHOP), parse_saved(FOUND, []), health) == []
+    # Once there are enough again, and the sorry server is gone, it has its own.
+    enough = works[:shop] + works[shop:].replace("set = 1\n     alive = 1", "set = 0\n     alive = 0", 1)
+    assert parse_dump(enough.splitlines())[at].weight == 5
+
+
 def test_a_server_that_was_put_back_although_it_is_down_goes_again() -> None:
     # It has to stand behind its own service.
     saved = [*FOUND[:3], "-a -t 10.9.1.100:80 -r 10.9.1.23:80 -g -w 1", *FOUND[3:]]

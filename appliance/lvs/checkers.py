@@ -38,16 +38,20 @@ def parse_dump(lines: Iterable[str]) -> dict[tuple[ServiceKey, str], Checked]:
         if key is None:
             continue
         quiesced = service.get("Inhibit on failure") == "ON"
+        replaced = False
         if "sorry server" in service:
+            replaced = service.get("alive") == "1"
             at = _endpoint_in_brackets(service["sorry server"])
             present = service.get("set") == "1"
-            found[key, at] = Checked(up=service.get("alive") == "1", present=present, weight=1)
+            found[key, at] = Checked(up=replaced, present=present, weight=1)
         for block in blocks:
             up = block.get("alive") == "1"
             weight = int(block.get("effective weight", "1"))
             own = block.get("Inhibit on failure", "ON" if quiesced else "OFF") == "ON"
             at = endpoint(str(ip_address(block["RIP"])), int(block.get("RPORT", "0")))
-            found[key, at] = Checked(up, block.get("RS set") == "1", max(0, weight) if up or not own else 0)
+            # One that is not taken out has no weight while it is down, nor while the sorry server answers instead.
+            quiet = own and (replaced or not up)
+            found[key, at] = Checked(up, block.get("RS set") == "1", 0 if quiet else max(0, weight))
     return found
 
 
