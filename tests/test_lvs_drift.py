@@ -121,7 +121,9 @@ def test_who_works_but_is_too_few_has_no_weight_beside_the_sorry_server() -> Non
     text = (FOLDER / "keepalived_check.data").read_text()
     shop = text.index("VS VIP = 10.9.1.101")
     last = text.rindex("RIP = 10.9.1.22", shop)
-    works = text[:last] + text[last:].replace("alive = 0", "alive = 1", 1).replace("checkers = 1", "checkers = 0", 1)
+    works = text[:last] + text[last:].replace("alive = 0", "alive = 1", 1).replace(
+        "checkers = 1", "checkers = 0", 1
+    )
     health = parse_dump(works.splitlines())
     at = ServiceKey("tcp", "10.9.1.101", 80), "10.9.1.22:80"
     assert health[at] == Checked(up=True, present=True, weight=0)

@@ -45,7 +45,7 @@ def _status() -> dict[str, Any]:
     from appliance.config.load import parse
     from appliance.drivers import checkers, ipvs
     from appliance.errors import InputError
-    from appliance.lvs.checkers import Checked, parse_dump
+    from appliance.lvs.checkers import Checked
     from appliance.lvs.report import report
     from appliance.lvs.table import ServiceKey
     from appliance.render.lvs import is_director
@@ -56,7 +56,7 @@ def _status() -> dict[str, Any]:
         raise InputError(f"{node} is no director: it has no virtual services")
     health: dict[tuple[ServiceKey, str], Checked] = {}
     for instance in checkers.instances(cluster):
-        health |= parse_dump(checkers.dump(instance))
+        health |= checkers.health(instance)
     found = report(
         cluster.virtuals,
         ipvs.table(ipvs.saved()),

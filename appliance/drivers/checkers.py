@@ -12,9 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config.model import Cluster
+from appliance.config.virtual import Virtual
 from appliance.drivers.base import DriverError
+from appliance.lvs.checkers import Checked, parse_dump
+from appliance.lvs.table import ServiceKey
+from appliance.render.lvs import own
 
 DUMP = Path("/tmp/keepalived_check.data")  # noqa: S108 (keepalived's own choice; what is not root's is not read)
+# What comes after all services and servers.
+LAST = "------< Health checkers >------"
 DUMP_S = 5.0
 POLL_S = 0.05
 # All instances write to the same file.
@@ -23,11 +29,15 @@ _asking = threading.Lock()
 
 @dataclass(frozen=True)
 class Instance:
-    """A keepalived. ``checkers``: the file with its checkers' number, which is there once signals do no harm."""
+    """A keepalived. ``checkers``: the file with its checkers' number, which is there once signals do no harm.
+
+    ``checks``: it asks some server, so that what it writes ends with how it does.
+    """
 
     unit: str
     pid: Path
     checkers: Path
+    checks: bool = True
 
     def running(self) -> bool:
         return self.checkers.exists() and self.pid.exists()
@@ -35,13 +45,25 @@ class Instance:
 
 def instances(cluster: Cluster) -> tuple[Instance, ...]:
     """Those that may run on a director: one for VRRP, and one for each service that a group moves."""
-    found = [Instance("keepalived.service", Path("/run/keepalived.pid"), Path("/run/checkers.pid"))]
-    for virtual in cluster.virtuals:
-        if virtual.failover == "cluster":
-            base = f"/run/pairkeep/virtual-{virtual.name}"
-            unit = f"pairkeep-virtual@{virtual.name}.service"
-            found.append(Instance(unit, Path(f"{base}.pid"), Path(f"{base}-checkers.pid")))
+    main = _checks(*own(cluster, "vrrp"))
+    found = [Instance("keepalived.service", Path("/run/keepalived.pid"), Path("/run/checkers.pid"), main)]
+    for virtual in own(cluster, "cluster"):
+        base = f"/run/pairkeep/virtual-{virtual.name}"
+        unit = f"pairkeep-virtual@{virtual.name}.service"
+        found.append(Instance(unit, Path(f"{base}.pid"), Path(f"{base}-checkers.pid"), _checks(virtual)))
     return tuple(found)
+
+
+def _checks(*virtuals: Virtual) -> bool:
+    return any(real.check.kind != "none" for virtual in virtuals for real in virtual.reals)
+
+
+def health(instance: Instance) -> dict[tuple[ServiceKey, str], Checked]:
+    """The servers of its services as it sees them; none when it does not run. Raises DriverError."""
+    try:
+        return parse_dump(dump(instance))
+    except (KeyError, ValueError) as error:
+        raise DriverError(f"what {instance.unit} says of its servers is not understood: {error!r}") from error
 
 
 def dump(instance: Instance) -> list[str]:
@@ -54,11 +76,14 @@ def dump(instance: Instance) -> list[str]:
             os.kill(int(instance.pid.read_text()), signal.SIGUSR1)
         except (ProcessLookupError, FileNotFoundError):
             return []
-        return _written(instance.unit, time.monotonic() + DUMP_S)
+        try:
+            return _written(instance, time.monotonic() + DUMP_S)
+        except OSError as error:
+            raise DriverError(f"{DUMP} cannot be read: {error}") from error
 
 
-def _written(unit: str, deadline: float) -> list[str]:
-    """The file, once it is there and grows no more."""
+def _written(instance: Instance, deadline: float) -> list[str]:
+    """The file, once it is whole: a busy machine may stop in the middle of it for longer than between two looks."""
     size = -1
     while time.monotonic() < deadline:
         time.sleep(POLL_S)
@@ -69,5 +94,7 @@ def _written(unit: str, deadline: float) -> list[str]:
                 with os.fdopen(handle, encoding="utf-8", errors="replace") as file:
                     if os.fstat(handle).st_uid != 0:
                         raise DriverError(f"{DUMP} is not keepalived's")
-                    return file.read().splitlines()
-    raise DriverError(f"{unit} does not say what it knows")
+                    lines = file.read().splitlines()
+                if LAST in lines or not instance.checks:
+                    return lines
+    raise DriverError(f"{instance.unit} does not say what it knows, or not all of it")

@@ -12,7 +12,7 @@ from gi.repository import GLib
 
 from appliance.drivers import checkers, ipvs, keepalived
 from appliance.errors import PairkeepError
-from appliance.lvs.checkers import Checked, parse_dump
+from appliance.lvs.checkers import Checked
 from appliance.lvs.drain import with_drained
 from appliance.lvs.drift import Difference, confirmed, differences
 from appliance.lvs.table import ServiceKey
@@ -144,7 +144,7 @@ class Director:
         found = ipvs.table(saved)
         health: dict[tuple[ServiceKey, str], Checked] = {}
         for instance in self._instances:
-            health |= parse_dump(checkers.dump(instance))
+            health |= checkers.health(instance)
         now = differences(self._virtuals, found, health)
         sure = confirmed(now, self._seen)
         self._seen, self._good, self._complaint = now, (None if now else saved), ""
