@@ -11,9 +11,10 @@ import pytest
 
 from appliance.config.load import parse
 from appliance.firstboot import compose
+from appliance.firstboot.facts import ALIAS, Disk
 from appliance.firstboot.given import Given
 from appliance.firstboot.password import matches
-from appliance.firstboot.steps import ALIAS
+from appliance.firstboot.summary import summary
 from appliance.joining import Candidate, Host, JoinError, join
 from tests.wizard_machine import BLANK, FACTS, GIB, GOOD
 
@@ -178,6 +179,18 @@ def test_only_a_disk_that_was_named_is_erased() -> None:
     made = compose.bundle(ALPHA, OWN, (BETA, WITNESS))
     assert compose.answers(Given(FACTS, {**GOOD, "disk": chosen}), made).settings.wipe
     assert not compose.answers(Given(FACTS, {**GOOD, "disk": {**chosen, "wipe": "x"}}), made).settings.wipe
+
+
+@pytest.mark.parametrize("disks", [(replace(FACTS.disks[2], content=""),), ()])
+def test_what_somebody_said_of_a_disk_counts_whatever_becomes_of_it(disks: tuple[Disk, ...]) -> None:
+    """Power went while it was being erased: by now it looks blank, or has not come up yet."""
+    name = "ata-WDC_WD40_WX12"
+    chosen = {"disk": f"/dev/disk/by-id/{name}", "wipe": name}
+    made = compose.bundle(ALPHA, OWN, (BETA, WITNESS))
+    later = Given(replace(FACTS, disks=disks), {**GOOD, "disk": chosen})
+    found = compose.answers(later, made).settings
+    assert (found.disk, found.wipe) == (chosen["disk"], True)
+    assert not disks or ("Data disk", f"{name}, ERASED: blank") in summary(later)
 
 
 def test_two_machines_become_a_cluster_over_a_real_connection(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from appliance.firstboot import state as states
-from appliance.firstboot.facts import Disk, lasting_names, read_disks, size_in_words
+from appliance.firstboot.facts import ALIAS, Disk, lasting_names, read_disks, size_in_words
 from appliance.firstboot.given import Given
 from appliance.firstboot.network import LinkSettings, merge, network_file
 from appliance.firstboot.session import Settings
@@ -203,6 +203,23 @@ def test_disks_are_read_with_what_is_on_them_and_what_uses_them() -> None:
         ),
         Disk("/dev/sdb", "ST1000", "Z9", 1000204886016, "LVM2_member", "part of vg-data"),
     )
+
+
+def test_the_name_that_first_boot_gives_the_data_disk_is_none_to_choose_it_by() -> None:
+    """After a power cut the disk is still known by the name that was chosen."""
+    long = "/dev/disk/by-id/ata-WDC_WD40EFRX-68N32N0_WD-WCC7K0000000"
+    assert lasting_names({ALIAS: "sda", long: "sda"}) == {"sda": long}
+    assert lasting_names({ALIAS: "vdb", "/dev/disk/by-path/pci-0000:00:09.0": "vdb"}) == {
+        "vdb": "/dev/disk/by-path/pci-0000:00:09.0"
+    }
+    assert lasting_names({ALIAS: "vdb"}) == {}
+
+
+def test_a_disk_is_not_chosen_by_a_name_that_goes_when_it_is_erased() -> None:
+    volume = "/dev/disk/by-id/lvm-pv-uuid-aBcDeF-0123-4567-89ab-cdef-0123-ghIjKl"
+    assert lasting_names({volume: "sda", "/dev/disk/by-id/wwn-0x50014ee2": "sda"}) == {
+        "sda": "/dev/disk/by-id/wwn-0x50014ee2"
+    }
 
 
 def test_sizes_are_told_in_words() -> None:

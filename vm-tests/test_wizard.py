@@ -14,7 +14,8 @@ import pytest
 
 from appliance.build import tools
 from appliance.build.progress import Progress
-from appliance.firstboot.steps import ALIAS, STEPS
+from appliance.firstboot.facts import ALIAS
+from appliance.firstboot.steps import STEPS
 from appliance.lab import topology
 from appliance.lab.cluster import boot_all
 from appliance.lab.lab import Lab

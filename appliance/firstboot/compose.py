@@ -14,11 +14,10 @@ from appliance import __version__
 from appliance.config.load import parse
 from appliance.config.model import IPInterface
 from appliance.firstboot.answers import Answers, Database, Settings
-from appliance.firstboot.facts import LEAST_DISK_BYTES, size_in_words
+from appliance.firstboot.facts import ALIAS, LEAST_DISK_BYTES, size_in_words
 from appliance.firstboot.given import Given
 from appliance.firstboot.network import LinkSettings
 from appliance.firstboot.password import hashed
-from appliance.firstboot.steps import ALIAS
 from appliance.joining import Bundle, Candidate
 
 # What corosync-keygen(8) writes.
@@ -29,7 +28,7 @@ FOLDER = "/etc/pairkeep"
 
 def candidate(given: Given) -> Candidate:
     """What this machine says of itself to the others."""
-    disk = None if given.votes_only else given.facts.disk(given.get("disk", "disk"))
+    disk = given.facts.disk(given.disk)
     return Candidate(
         name=given.name,
         role="witness" if given.votes_only else "worker",
@@ -211,15 +210,14 @@ def answers(given: Given, made: Bundle) -> Answers:
 def settings(given: Given) -> Settings:
     """What concerns this machine alone."""
     password = given.get("admin", "password")
-    disk = None if given.votes_only else given.facts.disk(given.get("disk", "disk"))
     return Settings(
         keyboard=given.get("keyboard", "layout"),
         language=given.get("keyboard", "language"),
         time_servers=tuple(given.get("time", "servers").split()),
         password_hash=hashed(password) if password else "",
         ssh_keys=tuple(line.strip() for line in given.get("admin", "keys").splitlines() if line.strip()),
-        disk="" if disk is None else disk.path,
-        wipe=disk is not None and bool(disk.content) and given.get("disk", "wipe") == disk.name,
+        disk=given.disk,
+        wipe=given.wipes,
     )
 
 

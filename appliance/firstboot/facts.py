@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# What cluster.toml calls the data disk of each machine; first boot gives it to the one that was chosen.
+ALIAS = "/dev/disk/by-id/pairkeep-data"
 # DRBD's metadata, a journal and a database's first files; less is a mistake, not a choice.
 LEAST_DISK_BYTES = 256 << 20
 # Read-only and removable things, and those that have no medium of their own.
@@ -42,7 +44,7 @@ class Disk:
     @property
     def name(self) -> str:
         """What a person types to have it wiped."""
-        return self.path.rpartition("/")[2]
+        return name_of(self.path)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class Facts:
 
     def disk(self, path: str) -> Disk | None:
         return next((disk for disk in self.disks if disk.path == path), None)
+
+
+def name_of(path: str) -> str:
+    """What a disk is called, of the path below /dev that it has."""
+    return path.rpartition("/")[2]
 
 
 def size_in_words(size_bytes: int) -> str:
@@ -122,15 +129,18 @@ def lasting_names(links: Mapping[str, str]) -> dict[str, str]:
     """Kernel names to the best of their names: ``links`` has paths below /dev/disk and the kernel names they mean.
 
     by-id names the disk itself, by-path where it is plugged in. Of several by-id names the one that a person
-    can read, so not wwn-… nor nvme-eui….
+    can read, so not wwn-… nor nvme-eui…. When first boot goes on after a power cut, the disk has to be found by the
+    name that it was chosen by: so never `ALIAS`, which it has given itself, nor a name that goes when it is erased.
     """
 
     def rank(path: str) -> tuple[bool, bool, int, str]:
-        name = path.rpartition("/")[2]
+        name = name_of(path)
         return ("/by-id/" not in path, name.startswith(("wwn-", "nvme-eui.", "nvme-nvme.")), len(name), name)
 
     best: dict[str, str] = {}
     for path, device in links.items():
+        if path == ALIAS or name_of(path).startswith("lvm-pv-uuid-"):
+            continue
         if device not in best or rank(path) < rank(best[device]):
             best[device] = path
     return best

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 
 from appliance.config.model import IPInterface
-from appliance.firstboot.facts import Facts, Link
+from appliance.firstboot.facts import Facts, Link, name_of
 from appliance.firstboot.fields import Values
 from appliance.firstboot.network import LinkSettings
 
@@ -45,6 +45,19 @@ class Given:
     @property
     def creates(self) -> bool:
         return not self.votes_only and self.get("cluster", "action", "create") == "create"
+
+    @property
+    def disk(self) -> str:
+        """The path of the data disk, as it was chosen; "" for none."""
+        return "" if self.votes_only else self.get("disk", "disk")
+
+    @property
+    def wipes(self) -> bool:
+        """Whether somebody said to erase the data disk.
+
+        What it holds by now does not count: one whose erasing power cut short may look blank, and is not.
+        """
+        return self.disk != "" and self.get("disk", "wipe") == name_of(self.disk)
 
     @property
     def fencing(self) -> str:

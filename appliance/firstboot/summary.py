@@ -26,9 +26,9 @@ def summary(given: Given, joined: Sequence[Candidate] = ()) -> list[tuple[str, s
         if given.use(link) != "unused":
             words = ", ".join(str(address) for address in given.addresses(link)) or "DHCP or announced"
             found.append((f"Card {link.name}", words))
-    if not given.votes_only and (disk := given.facts.disk(given.get("disk", "disk"))) is not None:
-        erased = f", ERASED: {disk.content}" if disk.content else ", blank"
-        found.append(("Data disk", f"{disk.name}{erased}"))
+    if (disk := given.facts.disk(given.disk)) is not None:
+        holds = disk.content or "blank"
+        found.append(("Data disk", f"{disk.name}, {f'ERASED: {holds}' if given.wipes else holds}"))
     found.append(("Time servers", given.get("time", "servers") or "none"))
     ways = (("a password", given.get("admin", "password")), ("SSH keys", given.get("admin", "keys").strip()))
     found.append(("Administrator", " and ".join(words for words, there in ways if there)))
