@@ -386,7 +386,11 @@ def test_one_that_hangs_is_not_waited_for_and_learns_afterwards_that_nothing_cam
     assert beta.refusal() == "alpha did not form the cluster; this machine keeps nothing of it"
     assert "alpha" in beta.heard("in doubt")
     assert records.load_staged(beta.folder) is None
-    # The host hears that it was understood a moment later.
+    forgotten(screen)
+
+
+def forgotten(screen: Machine) -> None:
+    """The host hears that it was understood a moment later."""
     deadline = time.monotonic() + 10
     while records.load_hosted(screen.folder) is not None:
         assert time.monotonic() < deadline
@@ -419,3 +423,55 @@ def test_what_is_kept_is_for_root_only_and_goes(create: Callable[..., Creator], 
         joiner.forget(folder=machine.folder)
         assert joiner.resume(on_event=machine.on_event, folder=machine.folder) is None
         assert not [path for path in machine.folder.iterdir() if path.name != ".lock"]
+
+
+def in_doubt(host: Path, port: int, folder: Path) -> None:
+    """As a power cut leaves beta: the host has formed the cluster, and beta has not heard it."""
+    session, key = "ab" * channel.ID_BYTES, bytes(range(32))
+    records.save_hosted(host, records.Hosted("a", "commit", {session: key}, BUNDLE))
+    records.save_staged(folder, records.Staged("127.0.0.1", port, "alpha", session, key, "a", BUNDLE))
+
+
+def at_once(kind: str, text: str) -> None:
+    raise AssertionError(f"it is told nothing: {kind}: {text}")
+
+
+def test_after_beginning_anew_nobody_is_told_that_the_cluster_was_formed(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    """One that asks would become a node of a cluster whose first machine knows nothing of it."""
+    creator, screen = create()
+    in_doubt(screen.folder, creator.port, beta.folder)
+    joiner.abandon(folder=screen.folder)
+    assert "s3cret" not in (screen.folder / records.HOSTED).read_text()
+    assert joiner.resume(on_event=screen.on_event, folder=screen.folder) is None
+    gone = "the cluster that alpha formed is not there any more: somebody has begun anew on alpha"
+    with pytest.raises(JoinError, match=gone):
+        joiner.resume(on_event=at_once, folder=beta.folder)
+    assert records.load_staged(beta.folder) is None
+    forgotten(screen)
+
+
+def test_one_that_asks_only_after_another_cluster_was_formed_is_told_too(
+    tmp_path: Path, create: Callable[..., Creator], beta: Machine, witness: Machine
+) -> None:
+    in_doubt(tmp_path / "alpha", 0, beta.folder)
+    joiner.abandon(folder=tmp_path / "alpha")
+    creator, screen = create()
+    witness.join(creator, WITNESS)
+    screen.heard("joined")
+    creator.finish(replace(BUNDLE, cluster_toml="[node.alpha]\n[node.witness]\n"))
+    staged = records.load_staged(beta.folder)
+    assert staged is not None
+    records.save_staged(beta.folder, replace(staged, port=creator.port))
+    with pytest.raises(JoinError, match="alpha did not form the cluster"):
+        joiner.resume(on_event=at_once, folder=beta.folder)
+
+
+def test_the_host_of_a_cluster_that_is_set_up_still_tells_who_is_in_doubt(
+    create: Callable[..., Creator], beta: Machine
+) -> None:
+    creator, screen = create()
+    in_doubt(screen.folder, creator.port, beta.folder)
+    joiner.forget(folder=screen.folder)
+    assert joiner.resume(on_event=at_once, folder=beta.folder) == BUNDLE

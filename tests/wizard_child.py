@@ -26,7 +26,7 @@ from tests.wizard_machine import FACTS, ToyMachine
 
 def main(name: str, folder: Path) -> int:
     joining = folder / "joining"
-    for one in ("Host", "join", "resume", "forget"):
+    for one in ("Host", "join", "resume", "abandon"):
         setattr(forming, one, partial(getattr(forming, one), folder=joining))
 
     def record(answers: Answers) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from appliance.firstboot import compose
 from appliance.firstboot.given import Given
 from appliance.firstboot.install import Report
-from appliance.joining import Bundle, Candidate, Host, JoinError, forget, join, resume
+from appliance.joining import Bundle, Candidate, Host, JoinError, abandon, join, resume
 
 # How many of the last events the page of the creating machine shows.
 EVENTS = 4
@@ -134,4 +134,4 @@ def _told(report: Report) -> Callable[[str, str], None]:
 
 def begin_anew() -> None:
     """A person gives up what was begun, also what may have been agreed upon."""
-    forget()
+    abandon()

@@ -21,6 +21,7 @@ def answer(wire: Wire, hello: Hello, folder: Path, *, deciding: bool) -> None:
     if asked == record.attempt and record.decision == "open" and deciding:
         asker.send("wait")
         return
-    asker.send("commit" if asked == record.attempt and record.decision == "commit" else "give up")
+    ended = asked == record.attempt and record.decision in ("commit", "begun anew")
+    asker.send(record.decision if ended else "give up")
     asker.receive(HANDSHAKE_S)
     records.settle_member(folder, hello.session_id)

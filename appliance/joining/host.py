@@ -75,8 +75,8 @@ class Host:
         earlier = records.load_hosted(folder)
         if earlier is not None and earlier.decision == "commit" and earlier.bundle is not None:
             raise JoinError("this machine has formed a cluster already, and is not set up for it yet")
-        # Members of an attempt that was given up may still ask how it ended. Those of a cluster that was formed
-        # and that a person has dropped here are told nothing: neither answer would be right for them.
+        # Members of an attempt that was given up, or whose cluster was dropped by beginning anew, may still ask how
+        # it ended. Those of a cluster whose cluster.toml was deleted here are told nothing: it may well be running.
         self._ended = dict(earlier.members) if earlier and earlier.decision != "commit" else {}
         self.port = port
         self._own = own

@@ -80,9 +80,15 @@ def resume(*, on_event: OnEvent, folder: Path = records.FOLDER) -> Bundle | None
 
 
 def forget(*, folder: Path = records.FOLDER) -> None:
-    """This machine's cluster.toml is written, or a person wants to begin anew: it needs its bundle no more."""
+    """This machine's cluster.toml is written: it needs its bundle no more."""
     records.drop_staged(folder)
     records.settle_host(folder)
+
+
+def abandon(*, folder: Path = records.FOLDER) -> None:
+    """A person wants to begin anew: what was agreed upon counts no more, and whoever is in doubt is told so."""
+    records.drop_staged(folder)
+    records.abandon_host(folder)
 
 
 @dataclass(frozen=True)
@@ -155,12 +161,18 @@ def _settled(staged: records.Staged, on_event: OnEvent, folder: Path) -> Bundle:
             return staged.bundle
         if answer == "give up":
             raise JoinError(f"{staged.host_name} did not form the cluster; this machine keeps nothing of it")
+        if answer == "begun anew":
+            raise JoinError(
+                f"the cluster that {staged.host_name} formed is not there any more: somebody has begun anew on "
+                f"{staged.host_name}; this machine keeps nothing of it",
+                hint=f"join again, with the code that {staged.host_name} shows",
+            )
         on_event("in doubt", f"{staged.host_name}: {answer}")
         time.sleep(ASK_AGAIN_S)
 
 
 def _ask(staged: records.Staged, folder: Path) -> str:
-    """One question: commit, give up, or what keeps it from being answered. Raises Lost, JoinError."""
+    """One question: commit, give up, begun anew, or what keeps it from being answered. Raises Lost, JoinError."""
     wire = _connect(staged.host, staged.port)
     try:
         channel = take_up_again(wire, Session(staged.session, staged.key))
@@ -172,7 +184,7 @@ def _ask(staged: records.Staged, folder: Path) -> str:
             return "it is still deciding"
         if said == "commit":
             records.save_staged(folder, replace(staged, committed=True))
-        elif said == "give up":
+        elif said in ("give up", "begun anew"):
             records.drop_staged(folder)
         else:
             raise Lost("it said something unexpected")

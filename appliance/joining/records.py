@@ -19,11 +19,14 @@ It is a two-phase commit whose coordinator is the host:
   counts as given up: nobody can have been told to commit.
 - It answers those who ask for as long as one of them may: while it runs, and after a restart by
   pairkeep-join.service. Only sealed answers count, so nobody else can answer in its place.
+- A person may begin anew on the host after the cluster was formed: then there is no such cluster there any more,
+  and a joiner in doubt is told so, for with "commit" it would become a node of half a cluster. One that has heard
+  "commit" before is a node; nobody can take that back.
 - A joiner that lost power after it wrote down that its bundle counts asks nobody any more; if its "done" was
   lost, the host merely waits for a question that never comes, and gives that up after a time.
 - Everything is written to a new file, which replaces the old one; so each line above has happened or has not.
 
-What is kept holds the cluster's key: only root may read it, and `forget` deletes it.
+What is kept holds the cluster's key: only root may read it, and `forget` and `abandon` delete it.
 """
 
 from __future__ import annotations
@@ -52,7 +55,7 @@ class Hosted:
     """The host's. ``members``: session id -> key of those that may still ask about ``attempt``."""
 
     attempt: str
-    decision: Literal["open", "commit", "give up"]
+    decision: Literal["open", "commit", "give up", "begun anew"]
     members: dict[str, bytes] = field(default_factory=dict)
     # None once the host's own cluster.toml holds it.
     bundle: Bundle | None = None
@@ -119,6 +122,19 @@ def settle_host(folder: Path) -> None:
             return
         if record.members:
             _save(folder / HOSTED, replace(record, bundle=None))
+        else:
+            _drop(folder / HOSTED)
+
+
+def abandon_host(folder: Path) -> None:
+    """A person has begun anew on the host: what was formed is not there, and whoever asks is told so."""
+    with _locked(folder):
+        record = load_hosted(folder)
+        if record is None:
+            return
+        if record.members:
+            decision = "begun anew" if record.decision == "commit" else record.decision
+            _save(folder / HOSTED, replace(record, decision=decision, bundle=None))
         else:
             _drop(folder / HOSTED)
 
