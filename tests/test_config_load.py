@@ -32,6 +32,18 @@ def test_a_bad_file_is_refused_with_this_text(path: Path) -> None:
     assert refusal.value.exit_code == 2
 
 
+def test_a_line_that_names_a_secret_is_not_quoted() -> None:
+    """The cluster's text stands in answers files, too, and their faults are told on every console."""
+    with pytest.raises(ConfigError) as refused:
+        parse('[node.alpha]\nfence = { agent = "fence_ipmilan", password = hunter2 }\n')
+    assert refused.value.message == (
+        "cluster.toml: line 2, column 47: not valid TOML: Invalid value; "
+        "the line is not shown, for it may hold a secret"
+    )
+    with pytest.raises(ConfigError, match="found 'password_file = /etc/x', which is not valid TOML: Invalid value"):
+        parse("[node.alpha.fence]\npassword_file = /etc/x\n")
+
+
 def test_every_text_has_its_file() -> None:
     assert [path.stem for path in BAD] == sorted(path.stem for path in (FOLDER / "bad").glob("*.txt"))
 

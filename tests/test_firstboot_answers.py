@@ -42,6 +42,34 @@ def test_a_wrong_answer_is_refused(before: str, after: str, message: str) -> Non
     assert message in str(refused.value)
 
 
+ITS_LINE = 'password = "pairkeep-lab"'
+UNSHOWN = "; the line is not shown, for it may hold a secret"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (ITS_LINE, "password = hunter2", f"line 37, column 12: not valid TOML: Invalid value{UNSHOWN}"),
+        (ITS_LINE, 'password "hunter2"', f"not valid TOML: Expected '=' after a key in a key/value pair{UNSHOWN}"),
+        (ITS_LINE, 'password = "hunter2', f"line 37, column 20: not valid TOML{UNSHOWN}"),
+        (ITS_LINE, "password = 41234", "database.password: found a value that is not shown, expected text"),
+        (ITS_LINE, 'password = ["hunter2"]', "database.password: found a value that is not shown, exp"),
+        (ITS_LINE, 'hunter2 = "x"\nhunter2 = "y"', f"Cannot overwrite a value{UNSHOWN}"),
+        ('cluster_key = "', 'cluster_key = "hunter2\\', "not valid TOML"),
+        ("[node.beta]", 'fence = { agent = "fence_x", password = hunter2 }', "pairkeep.toml: cluster: line"),
+    ],
+)
+def test_no_secret_is_told_whatever_is_wrong_with_it(before: str, after: str, message: str) -> None:
+    """The message is shown on every console, and stays in the journal."""
+    assert before in GOOD
+    with pytest.raises(InputError) as refused:
+        parse_answers(GOOD.replace(before, after, 1))
+    told = str(refused.value)
+    assert message in told
+    assert "hunter2" not in told
+    assert "41234" not in told
+
+
 def test_all_wrong_answers_are_told_at_once() -> None:
     text = GOOD.replace('user = "shop"', 'user = "-"').replace('password = "pairkeep-lab"', 'password = "x"')
     with pytest.raises(InputError) as refused:

@@ -22,6 +22,8 @@ PLAIN = "expected an address without a prefix length, like 10.9.1.1"
 NAME = "expected small letters, digits and -, no - at either end (at most 63)"
 JOIN = {"action": "join", "host": "10.9.1.12", "code": "K7QX-3M9T"}
 DEVICE = {"how": "devices", "address": "10.9.3.111", "user": "admin", "password": "secret-of-bmc"}
+# Never with what was typed: an answers file's faults are shown on every console.
+UNTOLD = "expected the user's password, in at most 128 printable ASCII characters"
 NTFS = "/dev/disk/by-id/ata-WDC_WD40_WX12"
 
 BAD: list[tuple[str, dict[str, str], str, str]] = [
@@ -292,6 +294,9 @@ BAD: list[tuple[str, dict[str, str], str, str]] = [
     ),
     ("fencing", {**DEVICE, "user": ""}, "user", "found nothing, expected the user's name"),
     ("fencing", {**DEVICE, "password": ""}, "password", "found nothing, expected the user's password"),
+    ("fencing", {**DEVICE, "password": "sécret"}, "password", f"{UNTOLD}; found one that is not ASCII"),
+    ("fencing", {**DEVICE, "password": "a\tb"}, "password", f"{UNTOLD}; found a control character"),
+    ("fencing", {**DEVICE, "password": "x" * 129}, "password", f"{UNTOLD}; found 129 characters"),
     ("service", {"address": "10.9.1.100"}, "address", f'found "10.9.1.100", {IP}'),
     (
         "service",

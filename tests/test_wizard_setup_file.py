@@ -82,6 +82,44 @@ def test_a_mistake_is_found_far_from_the_machine(before: str, after: str, messag
     assert message in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        (
+            "pairkeep-test",
+            "hunter\\2",
+            "line 26, column 21: not valid TOML: Unescaped '\\' in a string; the",
+        ),
+        ('"pairkeep-test"', "41234", "service.password: found a value that is not shown, expected text"),
+        (
+            '"pairkeep-test"',
+            '["41234", 5]',
+            "service.password: found a value that is not shown, expected text",
+        ),
+        (
+            "[setup.keyboard]",
+            '[setup]\npassword = "41234"\n[setup.keyboard]',
+            "setup.password: found a value that",
+        ),
+        ("[setup.admin]", "[setup.admin]\nagain = 41234", "setup.admin.again: found a value that is not shown"),
+        (
+            'how = "manual"',
+            'how = "devices"\naddress = "10.9.3.111"\nuser = "admin"\npassword = "41234é"',
+            "setup.fencing.password: expected the user's password, in at most 128 printable ASCII char",
+        ),
+    ],
+)
+def test_no_secret_is_told_whatever_is_wrong_with_it(before: str, after: str, message: str) -> None:
+    """The message is shown on every console, and stays in the journal."""
+    assert before in GOOD
+    with pytest.raises(InputError) as refused:
+        parse_setup(GOOD.replace(before, after, 1))
+    told = str(refused.value)
+    assert message in told
+    assert "hunter" not in told
+    assert "41234" not in told
+
+
 def test_what_only_the_machine_knows_stops_it_there() -> None:
     wizard = Wizard(ToyMachine(owners={"10.9.2.11": "52:54:00:aa:bb:cc"}), State(), lambda _: None)
     with pytest.raises(InputError) as refused:

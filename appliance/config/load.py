@@ -71,12 +71,12 @@ def parse(text: str, name: str = "cluster.toml") -> Cluster:
     return _cluster(raw)
 
 
-def read_toml(text: str, name: str) -> dict[str, Any]:
-    """What TOML means, unchecked. Raises ConfigError."""
+def read_toml(text: str, name: str, *, secret: bool = False) -> dict[str, Any]:
+    """What TOML means, unchecked. Raises ConfigError, which quotes nothing of a file that is ``secret``."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(name, (_syntax(text, str(error)),)) from error
+        raise ConfigError(name, (_syntax(text, str(error), secret=secret),)) from error
 
 
 def refuse(raw: Mapping[str, Any], found: Iterable[shape.Problem], name: str) -> None:
@@ -86,12 +86,21 @@ def refuse(raw: Mapping[str, Any], found: Iterable[shape.Problem], name: str) ->
         raise ConfigError(name, tuple(f"{_key(raw, path)}: {text}" for path, text in told))
 
 
-def _syntax(text: str, message: str) -> str:
-    place = re.search(r"^(.*) \(at line (\d+), column (\d+)\)$", message)
-    if place is None:
-        return f"not valid TOML: {message}"
-    line = text.splitlines()[int(place[2]) - 1].strip()
-    return f"line {place[2]}, column {place[3]}: found {line!r}, which is not valid TOML: {place[1]}"
+def _syntax(text: str, message: str, *, secret: bool) -> str:
+    found = re.search(r"^(.*) \((?:at line (\d+), column (\d+)|at end of document)\)$", message)
+    if found is None or found[2] is None:
+        return f"not valid TOML{_unquoted(found[1] if found else '')}" if secret else f"not valid TOML: {message}"
+    line = text.splitlines()[int(found[2]) - 1].strip()
+    place = f"line {found[2]}, column {found[3]}"
+    if secret or shape.names_secret(line):
+        return f"{place}: not valid TOML{_unquoted(found[1])}; the line is not shown, for it may hold a secret"
+    return f"{place}: found {line!r}, which is not valid TOML: {found[1]}"
+
+
+def _unquoted(message: str) -> str:
+    """What tomllib says, unless it quotes the file: of what it expected, and of escapes, it quotes TOML's own."""
+    ours = message.startswith(("Expected ", "Unescaped ")) or not re.search(r"['\"(]", message)
+    return f": {message}" if message and ours else ""
 
 
 def _position(raw: Mapping[str, Any], path: shape.Path) -> tuple[int, ...]:

@@ -17,6 +17,8 @@ import voluptuous as vol
 Path = tuple[str | int, ...]
 Problem = tuple[Path, str]
 Check = Callable[[Any], Any]
+# Messages reach consoles and journals. What a file holds is no secret.
+_SECRET = re.compile(r"(?i)(?:passw|passphrase|secret|_key|\bagain\b)(?!\w*_file)")
 # Tables of things that others refer to by name.
 NAMED: tuple[Path, ...] = tuple(
     (name,) for name in ("node", "drbd", "initiator", "target", "lun", "virtual", "vrrp", "realserver")
@@ -41,6 +43,16 @@ def shown(value: object) -> str:
         return "[" + ", ".join(shown(item) for item in value[:4]) + (", …]" if len(value) > 4 else "]")
     text = f'"{value}"' if isinstance(value, str) else str(value)
     return text if len(text) <= 80 else text[:79] + "…"
+
+
+def names_secret(text: str) -> bool:
+    """Whether a key, or a line with a key and its value, is one whose value must not be told."""
+    return _SECRET.search(text) is not None
+
+
+def shown_of(key: str, value: object) -> str:
+    """``value`` as `shown`, unless ``key`` says that it is a secret."""
+    return "a value that is not shown" if names_secret(key) else shown(value)
 
 
 def mistakes(check: Check, raw: Mapping[str, Any]) -> list[Problem]:

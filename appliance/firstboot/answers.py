@@ -15,7 +15,7 @@ import voluptuous as vol
 
 from appliance.config.load import ConfigError, parse, read_toml
 from appliance.config.model import Cluster
-from appliance.config.shape import shown
+from appliance.config.shape import shown, shown_of
 from appliance.firstboot import checks
 from appliance.firstboot.fields import Check
 from appliance.firstboot.network import LinkSettings
@@ -82,12 +82,12 @@ def _key(value: object) -> bytes:
     return key
 
 
-def _checked(check: Check) -> Callable[[Any], str]:
-    """A check of the wizard's, whose words are the same here."""
+def _checked(check: Check, key: str = "") -> Callable[[Any], str]:
+    """A check of the wizard's, whose words are the same here. ``key``: what it is for, where that is a secret."""
 
     def validate(value: Any) -> str:
         if not isinstance(value, str):
-            raise vol.Invalid(f"found {shown(value)}, expected text")
+            raise vol.Invalid(f"found {shown_of(key, value)}, expected text")
         if (fault := check(value)) is not None:
             raise vol.Invalid(fault)
         return value
@@ -149,7 +149,7 @@ _SCHEMA = vol.Schema(
         vol.Optional("database"): {
             vol.Required("name"): _checked(checks.database_name),
             vol.Required("user"): _checked(checks.database_user),
-            vol.Required("password"): _checked(checks.database_password),
+            vol.Required("password"): _checked(checks.database_password, "password"),
         },
         vol.Optional("network"): [NETWORK],
         vol.Optional("secrets"): {_file_name: str},
@@ -163,7 +163,7 @@ _SCHEMA = vol.Schema(
 def checked(text: str, schema: vol.Schema, name: str) -> dict[str, Any]:
     """What file ``name`` says, if it is as ``schema`` wants it. Raises ConfigError or InputError."""
     try:
-        found: dict[str, Any] = schema(read_toml(text, name))
+        found: dict[str, Any] = schema(read_toml(text, name, secret=True))
     except vol.MultipleInvalid as errors:
         raise ConfigError(name, tuple(f"{'.'.join(map(str, e.path))}: {e.msg}" for e in errors.errors)) from errors
     return found

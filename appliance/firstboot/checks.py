@@ -162,15 +162,24 @@ def file_word(what: str) -> Callable[[str], str | None]:
     return lambda value: None if re.fullmatch(r"[\w.@-]{1,32}", value) else f"found {shown(value)}, expected {what}"
 
 
-def fence_option(what: str) -> Callable[[str], str | None]:
-    """Text that a fence agent reads from one line of its standard input."""
+def fence_option(what: str, *, secret: bool = False) -> Callable[[str], str | None]:
+    """Text that a fence agent reads from one line of its standard input. One that is ``secret`` is not told."""
 
     def check(value: str) -> str | None:
         if value and value.isprintable() and value.isascii() and len(value) <= 128:
             return None
+        if secret and value:
+            return f"expected {what}, in at most 128 printable ASCII characters; found {_unfit(value)}"
         return f"found {shown(value) if value else 'nothing'}, expected {what}"
 
     return check
+
+
+def _unfit(value: str) -> str:
+    """What is wrong with a fence agent's password, without a character of it."""
+    if len(value) > 128:
+        return f"{len(value)} characters"
+    return "one that is not ASCII" if not value.isascii() else "a control character"
 
 
 def network_device(value: str) -> str | None:

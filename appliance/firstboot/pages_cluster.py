@@ -108,7 +108,7 @@ def fencing_page(given: Given) -> Page:
                 "Password",
                 "Of that user.",
                 kind="secret",
-                check=checks.fence_option("the user's password"),
+                check=checks.fence_option("the user's password", secret=True),
                 when=device,
             ),
         ),

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from appliance.config.load import ConfigError, read_toml
-from appliance.config.shape import shown
+from appliance.config.shape import shown_of
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link
 from appliance.firstboot.fields import Values
 from appliance.firstboot.given import LINK_PAGE, WITNESS, Given
@@ -30,20 +30,21 @@ def is_setup(text: str) -> bool:
 
 def parse_setup(text: str, name: str = "pairkeep.toml") -> Setup:
     """Page key -> field -> answer. Raises ConfigError with every mistake that can be seen without the machine."""
-    raw = read_toml(text, name)
+    raw = read_toml(text, name, secret=True)
     problems = [f"{key}: unknown key, expected only [{SETUP}.…] tables" for key in raw if key != SETUP]
     found: dict[str, Values] = {}
     if not isinstance(raw[SETUP], dict):
         raise ConfigError(name, (f"{SETUP}: expected tables like [{SETUP}.name]",))
     for key, table in _tables(raw[SETUP]):
         if not isinstance(table, dict):
-            problems.append(f"{SETUP}.{key}: found {shown(table)}, expected a table [{SETUP}.{key}]")
+            problems.append(f"{SETUP}.{key}: found {shown_of(key, table)}, expected a table [{SETUP}.{key}]")
             continue
         values = {}
         for field, value in table.items():
             text_value = _text(value)
             if text_value is None:
-                problems.append(f"{SETUP}.{key}.{field}: found {shown(value)}, expected text, or an array of texts")
+                found_words = shown_of(field, value)
+                problems.append(f"{SETUP}.{key}.{field}: found {found_words}, expected text, or an array of texts")
             else:
                 values[field] = text_value
         found[key] = values
