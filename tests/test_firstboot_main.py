@@ -17,6 +17,7 @@ from appliance.firstboot import compose, forming, install, sources, state, steps
 from appliance.firstboot.answers import Answers
 from appliance.firstboot.given import Given
 from appliance.firstboot.steps import Step
+from appliance.firstboot.wizard import Wizard
 from appliance.joining import records
 from appliance.lab.pair import ROLES
 from appliance.lab.pair import answers as lab_answers
@@ -109,6 +110,55 @@ def test_an_answer_that_the_machine_refuses_leaves_the_wizard_there(box: Box) ->
     assert box.notice == f"pairkeep.toml: setup.service.address: {taken}\n"
     saved = state.load()
     assert (saved.page, saved.values["service"]["address"]) == ("service", "10.9.1.100/24")
+
+
+def test_a_file_that_was_corrected_is_taken_at_the_next_boot(box: Box) -> None:
+    box.machine.owners = {"10.9.1.100": "52:54:00:aa:bb:cc"}
+    box.give(SETUP)
+    assert boot.main() == 2
+    box.give(SETUP.replace("10.9.1.100", "10.9.1.101").replace('layout = "de"', 'layout = "uk"'))
+    assert boot.main() == 0
+    saved = state.load()
+    assert (saved.page, saved.values["service"]["address"]) == ("gather", "10.9.1.101/24")
+    assert saved.values["keyboard"]["layout"] == "uk"
+
+
+def test_answers_go_on_when_power_went_between_two_pages(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCut(Exception):
+        pass
+
+    def cut(_self: ToyMachine, _server: str) -> float | None:
+        raise PowerCut
+
+    box.give(SETUP)
+    with monkeypatch.context() as patch:
+        patch.setattr(ToyMachine, "clock_ahead_s", cut)
+        with pytest.raises(PowerCut):
+            boot.main()
+    assert state.load().page == "time"
+    assert boot.main() == 0
+    assert state.load().page == "gather"
+
+
+def test_answers_that_a_person_has_changed_are_not_overwritten(box: Box, caplog: pytest.LogCaptureFixture) -> None:
+    box.give(SETUP)
+    boot.main()
+    # Somebody looks around, and changes nothing.
+    wizard = Wizard(box.machine, state.load(), state.save)
+    wizard.answer({})
+    wizard.back()
+    wizard.back()
+    wizard.answer(wizard.values)
+    assert not state.load().by_person
+    wizard.back()
+    wizard.answer({**wizard.values, "address": "10.9.1.102/24"})
+    assert boot.main() == 0
+    assert state.load().values["service"]["address"] == "10.9.1.102/24"
+    box.give(SETUP.replace("10.9.1.100", "10.9.1.101"))
+    with caplog.at_level("INFO"):
+        assert boot.main() == 0
+    assert state.load().values["service"]["address"] == "10.9.1.102/24"
+    assert "pairkeep.toml is not taken: answers were changed on a console since" in caplog.text
 
 
 def test_a_cluster_that_was_formed_before_the_power_went_is_carried_through(box: Box) -> None:

@@ -6,6 +6,7 @@ Whatever it cannot do is left to the wizard on the consoles, with the reason.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -100,11 +101,14 @@ def _fill_in(name: str, text: str) -> int:
     from appliance.firstboot.this_machine import ThisMachine
     from appliance.firstboot.wizard import Wizard
 
-    # Answers that somebody has changed on a console since are not overwritten at the next boot.
-    if STATE.exists():
+    before, file = state.load(), hashlib.sha256(text.encode()).hexdigest()
+    if before.by_person:
+        if before.file != file:
+            log.info("%s is not taken: answers were changed on a console since", name)
         return 0
+    # From the beginning, also after a power cut: the file may be a better one, and the machine another than it was.
     setup = parse_setup(text, name)
-    wizard = Wizard(ThisMachine(), state.State(), state.save)
+    wizard = Wizard(ThisMachine(), state.State(file=file), state.save, by_person=False)
     feed(wizard, setup, name)
     if wizard.page.kind == "summary":
         made = forming.form(wizard.given, None, log.info)

@@ -19,12 +19,16 @@ STATE = FOLDER / "setup.json"
 class State:
     """``values``: page key -> field -> answer. ``page``: the key of the page that is next; "" for the first.
 
-    ``notice``: what a person has to be told there first, such as the fault of an answers file.
+    ``notice``: what a person has to be told there first, such as the fault of an answers file. ``file``: a hash of
+    the answers file that was taken last; "" for none. ``by_person``: somebody has changed an answer on a console,
+    so no file is taken any more.
     """
 
     values: Mapping[str, Values] = field(default_factory=dict)
     page: str = ""
     notice: str = ""
+    file: str = ""
+    by_person: bool = False
 
 
 def load(path: Path = STATE) -> State:
@@ -32,7 +36,7 @@ def load(path: Path = STATE) -> State:
     try:
         raw = json.loads(path.read_text())
         values = {str(p): {str(k): str(v) for k, v in page.items()} for p, page in raw["values"].items()}
-        return State(values, str(raw["page"]), str(raw["notice"]))
+        return State(values, str(raw["page"]), str(raw["notice"]), str(raw["file"]), raw["by_person"] is True)
     except (OSError, ValueError, KeyError, AttributeError, TypeError):
         return State()
 

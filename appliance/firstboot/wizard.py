@@ -21,17 +21,25 @@ Pages = Callable[[Given], tuple[Page, ...]]
 
 class Wizard:
     """``keep`` is called with every new state, before anything else happens. ``made_by`` makes the pages.
+    ``by_person``: somebody at a console answers, not a file.
 
     Every page that was passed stays answered, so going back and on loses nothing.
     """
 
     def __init__(
-        self, machine: Machine, state: State, keep: Callable[[State], None], made_by: Pages = pages
+        self,
+        machine: Machine,
+        state: State,
+        keep: Callable[[State], None],
+        made_by: Pages = pages,
+        *,
+        by_person: bool = True,
     ) -> None:
         self.machine = machine
         self.state = state
         self._keep = keep
         self._made_by = made_by
+        self._by_person = by_person
         self.facts: Facts = machine.facts()
         self._begin()
 
@@ -132,9 +140,17 @@ class Wizard:
         page: str | None = None,
         notice: str | None = None,
     ) -> None:
-        new = self.state if values is None else replace(self.state, values=values)
+        new = self.state
+        if values is not None:
+            changed = self._by_person and _said(values) != _said(new.values)
+            new = replace(new, values=values, by_person=new.by_person or changed)
         new = new if page is None else replace(new, page=page)
         new = new if notice is None else replace(new, notice=notice)
         if new != self.state:
             self.state = new
             self._keep(new)
+
+
+def _said(values: Mapping[str, Values]) -> dict[str, Values]:
+    """Without pages that ask for nothing: who only goes on there has changed no answer."""
+    return {key: page for key, page in values.items() if page}
