@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import pytest
 from appliance import joining
 from appliance.errors import PairkeepError
 from appliance.firstboot import __main__ as boot
-from appliance.firstboot import compose, forming, install, sources, state, steps, this_machine
+from appliance.firstboot import compose, devices, forming, install, sources, state, steps, this_machine
 from appliance.firstboot.answers import Answers
 from appliance.firstboot.given import Given
 from appliance.firstboot.steps import Step
@@ -22,7 +22,7 @@ from appliance.joining import records
 from appliance.lab.pair import ROLES
 from appliance.lab.pair import answers as lab_answers
 from tests.test_wizard_setup_file import GOOD as SETUP
-from tests.wizard_machine import FACTS, GOOD, ToyMachine
+from tests.wizard_machine import BLANK, FACTS, GOOD, ToyMachine
 
 
 @dataclass
@@ -32,10 +32,20 @@ class Box:
     folder: Path
     machine: ToyMachine = field(default_factory=ToyMachine)
     done: list[Answers] = field(default_factory=list)
+    waited: list[str] = field(default_factory=list)
+    missing: tuple[str, ...] = ()
+    settled: int = 0
 
     @property
     def notice(self) -> str:
         return boot.NOTICE.read_text() if boot.NOTICE.exists() else ""
+
+    def wait(self, names: Collection[str], _report: Callable[[str], None]) -> tuple[str, ...]:
+        self.waited += names
+        return self.missing
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def give(self, text: str) -> None:
         (self.folder / sources.NAME).write_text(text)
@@ -59,6 +69,8 @@ def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Box:
     monkeypatch.setattr(install, "install", partial(install.install, steps=steps_of))
     monkeypatch.setattr(joining, "forget", partial(joining.forget, folder=folder / "joining"))
     monkeypatch.setattr(forming, "resume", partial(joining.resume, folder=folder / "joining"))
+    monkeypatch.setattr(devices, "settle", box.settle)
+    monkeypatch.setattr(devices, "wait_for", box.wait)
     monkeypatch.setattr(this_machine, "ThisMachine", lambda: box.machine)
     return box
 
@@ -203,6 +215,36 @@ def test_an_attempt_that_was_never_decided_counts_for_nothing(box: Box) -> None:
     assert boot.main() == 0
     assert box.done == []
     assert boot.STATE.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (lab_answers(ROLES[0]), ["/dev/disk/by-id/virtio-data", "52:54:00:09:01:0b", "52:54:00:09:02:0b"]),
+        (SETUP, [BLANK, "enp0s2", "enp0s3"]),
+    ],
+)
+def test_slow_devices_are_waited_for_when_the_answers_name_them(box: Box, text: str, named: list[str]) -> None:
+    box.give(text)
+    assert boot.main() == 0
+    assert sorted(box.waited) == sorted(named)
+
+
+def test_a_machine_without_answers_waits_for_nothing(box: Box) -> None:
+    assert boot.main() == 0
+    assert (box.waited, box.settled) == ([], 1)
+
+
+def test_a_card_that_is_missing_keeps_what_was_formed_from_being_set_up_without_it(box: Box) -> None:
+    agreed()
+    box.missing = ("enp0s3",)
+    assert boot.main() == 1
+    assert box.waited == [BLANK, "enp0s2", "enp0s3", "enp0s4"]
+    assert box.notice == "found no enp0s3 on this machine, expected what was there before\n"
+    assert box.done == []
+    box.missing = ()
+    assert boot.main() == 0
+    assert len(box.done) == 1
 
 
 def test_every_kind_of_step_may_be_done_again() -> None:

@@ -130,6 +130,16 @@ def test_what_only_the_machine_knows_stops_it_there() -> None:
     assert wizard.values["address4"] == "10.9.2.11/24"
 
 
+def test_a_card_that_the_machine_does_not_have_is_not_done_without() -> None:
+    wizard = Wizard(ToyMachine(), State(), lambda _: None)
+    with pytest.raises(InputError) as refused:
+        feed(wizard, parse_setup(GOOD.replace("enp0s3", "enp9s3")))
+    assert str(refused.value) == (
+        "pairkeep.toml: setup.link.enp9s3: this machine has no such card, "
+        "expected setup.link.enp0s2 or setup.link.enp0s3 or setup.link.enp0s4"
+    )
+
+
 def test_a_disk_in_use_is_refused_on_the_machine() -> None:
     wizard = Wizard(ToyMachine(), State(), lambda _: None)
     with pytest.raises(InputError, match=r"setup.disk.disk: found a disk that is in use \(mounted on /\)"):

@@ -42,6 +42,9 @@ def _main() -> int:
 
         clean_up()
         return 0
+    from appliance.firstboot import devices
+
+    devices.settle()
     if STATE.exists() and any(path.exists() for path in AGREED):
         return _go_on()
     from appliance.firstboot import sources
@@ -61,13 +64,16 @@ def _main() -> int:
 
 def _go_on() -> int:
     """The power went when the cluster was formed, or was just being so."""
-    from appliance.firstboot import compose, forming, state
+    from appliance.firstboot import compose, devices, forming, state
     from appliance.firstboot.given import Given
     from appliance.firstboot.install import install
     from appliance.firstboot.this_machine import ThisMachine
 
+    values = state.load().values
+    if missing := devices.wait_for(devices.named(values), log.info):
+        raise PairkeepError(f"found no {' and no '.join(missing)} on this machine, expected what was there before")
     machine = ThisMachine()
-    given = Given(machine.facts(), state.load().values)
+    given = Given(machine.facts(), values)
     machine.try_network(given.networks)
     made = forming.taken_up(log.info, within_s=IN_DOUBT_S)
     if made is not None:
@@ -77,25 +83,31 @@ def _go_on() -> int:
 
 
 def _all_at_once(name: str, text: str) -> int:
+    from appliance.firstboot import devices
     from appliance.firstboot.answers import parse_answers
     from appliance.firstboot.install import install
 
     answers = parse_answers(text, name)
+    # Each step says for itself what it cannot do without.
+    devices.wait_for(answers.devices, log.info)
     install(answers, log.info)
     log.info("%s is set up", answers.node)
     return 0
 
 
 def _real_server(name: str, text: str) -> int:
+    from appliance.firstboot import devices
     from appliance.firstboot.realserver import install, parse_answers
 
-    install(parse_answers(text, name), log.info)
+    answers = parse_answers(text, name)
+    devices.wait_for([one.interface for one in answers.networks], log.info)
+    install(answers, log.info)
     return 0
 
 
 def _fill_in(name: str, text: str) -> int:
     """Answers for the wizard's pages: it stops where the others have to join, or where one was refused."""
-    from appliance.firstboot import compose, forming, state
+    from appliance.firstboot import compose, devices, forming, state
     from appliance.firstboot.install import install
     from appliance.firstboot.setup_file import feed, parse_setup
     from appliance.firstboot.this_machine import ThisMachine
@@ -108,6 +120,7 @@ def _fill_in(name: str, text: str) -> int:
         return 0
     # From the beginning, also after a power cut: the file may be a better one, and the machine another than it was.
     setup = parse_setup(text, name)
+    devices.wait_for(devices.named(setup), log.info)
     wizard = Wizard(ThisMachine(), state.State(file=file), state.save, by_person=False)
     feed(wizard, setup, name)
     if wizard.page.kind == "summary":

@@ -14,9 +14,10 @@ from typing import Any
 import voluptuous as vol
 
 from appliance.config.load import ConfigError, parse, read_toml
-from appliance.config.model import Cluster
+from appliance.config.model import Cluster, Drbd
 from appliance.config.shape import shown, shown_of
 from appliance.firstboot import checks
+from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.fields import Check
 from appliance.firstboot.network import LinkSettings
 
@@ -70,6 +71,18 @@ class Answers:
     networks: tuple[LinkSettings, ...] = ()
     secrets: Mapping[str, str] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
+
+    @property
+    def drbd(self) -> tuple[Drbd, ...]:
+        """What this machine stores: nothing, when it only votes."""
+        return () if self.cluster.node(self.node).votes_only else self.cluster.drbd
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Disks by their paths and cards by MAC address or name, as far as they are named and not made here."""
+        disks = (self.settings.disk, *(one.disk for one in self.drbd if one.disk != ALIAS))
+        cards = (*self.interfaces, *(one.interface for one in self.networks))
+        return tuple(dict.fromkeys((*filter(None, disks), *cards)))
 
 
 def _key(value: object) -> bytes:

@@ -58,8 +58,14 @@ def feed(wizard: Wizard, setup: Setup, name: str = "pairkeep.toml") -> None:
     """Answer page after page, up to the one that waits for others or asks whether to begin.
 
     Raises InputError for an answer that the machine refuses; the wizard then stays on its page. Pages that the file
-    says nothing of get their defaults.
+    says nothing of get their defaults; a card that it speaks of, and that is not there, is missed in the cluster.
     """
+    cards = [f"{LINK_PAGE}{link.name}" for link in wizard.facts.links]
+    if absent := [key for key in setup if key.startswith(LINK_PAGE) and key not in cards]:
+        there = " or ".join(f"{SETUP}.{card}" for card in cards) or "none, for it has no card"
+        raise ConfigError(
+            name, tuple(f"{SETUP}.{key}: this machine has no such card, expected {there}" for key in absent)
+        )
     while wizard.page.kind not in ("gather", "summary"):
         key = wizard.page.key
         faults = wizard.answer(setup.get(key, {}))

@@ -15,7 +15,6 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Protocol
 
-from appliance.config import model
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
 from appliance.files import replace_file
@@ -79,7 +78,7 @@ def _wipe_disk(answers: Answers) -> None:
 
 def check_disks(answers: Answers) -> None:
     """Raises InputError when a data disk is missing or holds something. Changes nothing."""
-    for config in _own_drbd(answers):
+    for config in answers.drbd:
         drbd = Drbd(config)
         if not Path(config.disk).exists():
             raise InputError(f"drbd.{config.name}.disk: {config.disk} does not exist on this machine")
@@ -163,7 +162,7 @@ def _files(answers: Answers) -> None:
 
 
 def _disks(answers: Answers) -> None:
-    for config in _own_drbd(answers):
+    for config in answers.drbd:
         drbd = Drbd(config)
         if not drbd.has_metadata():
             drbd.create_md()
@@ -194,10 +193,6 @@ def _services(_answers: Answers) -> None:
     if lvs.SYNC.exists():
         units.append("pairkeep-sync.service")
     run(["systemctl", "start", "--no-block", *units], timeout_s=30)
-
-
-def _own_drbd(answers: Answers) -> list[model.Drbd]:
-    return [] if answers.cluster.node(answers.node).votes_only else list(answers.cluster.drbd)
 
 
 STEPS = (
