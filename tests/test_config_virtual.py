@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import random
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from appliance.config.load import ConfigError, load, parse
 from appliance.config.virtual import Check, Real, Sorry
 from appliance.config.virtual_load import marks
+from appliance.config.virtual_schema import MOST_MARK
 
 GOOD = Path(__file__).parent / "config/good/directors.toml"
 PAIR = """\
@@ -392,6 +394,26 @@ def test_every_key_arrives() -> None:
 )
 def test_who_returns_first_hears_of_the_connections(vrrp: str, more: str, seconds: int) -> None:
     assert parse(PAIR + web(vrrp=vrrp, more=more)).vrrps[0].preempt_delay_s == seconds
+
+
+names = st.lists(st.text("abc", min_size=1, max_size=4), min_size=2, max_size=8, unique=True)
+
+
+@given(names, st.randoms())
+def test_a_mark_stays_when_other_services_come_go_and_change_places(
+    services: list[str], chance: random.Random
+) -> None:
+    tables = {name: {"ports": [80]} for name in services}
+    before = marks(tables)
+    chance.shuffle(services)
+    after = marks({name: tables[name] for name in services[1:]})
+    assert after == {name: before[name] for name in services[1:]}
+    assert all(0 < mark <= MOST_MARK for mark in before.values())
+
+
+def test_a_mark_that_is_given_moves_the_one_that_was_made() -> None:
+    (made,) = marks({"a": {"ports": [80]}}).values()
+    assert marks({"a": {"ports": [80]}, "b": {"ports": [80], "mark": made}}) == {"a": made + 1, "b": made}
 
 
 @given(st.lists(st.none() | st.integers(1, 6), max_size=8))

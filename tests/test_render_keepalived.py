@@ -125,7 +125,8 @@ def test_a_service_of_several_ports_goes_by_its_mark() -> None:
         "sorry_server 10.9.2.9",
         "sorry_server_lvs_method NAT",
     ]
-    assert "ip_family inet6" in block(text, "virtual_server fwmark 1")
+    mark = load(GOOD).virtual("web6").mark
+    assert "ip_family inet6" in block(text, f"virtual_server fwmark {mark}")
 
 
 @pytest.mark.parametrize(
@@ -210,13 +211,14 @@ def test_a_machine_that_is_no_director_has_none_of_this() -> None:
 
 
 def test_the_firewall_lets_services_and_directors_through() -> None:
-    text = render_all(load(GOOD), "alpha")[FIREWALL]
+    cluster = load(GOOD)
+    text = render_all(cluster, "alpha")[FIREWALL]
     for line in (
         "10.9.1.100 . tcp . 30000-30100,",
         "10.9.1.101 . tcp . 0-65535,",
         "10.9.2.21 . tcp . 3307,",
         "ip daddr 10.9.1.100 tcp dport { 80, 443, 30000-30100 } meta mark set 7",
-        "ip6 daddr fd00:9::100 tcp dport { 80, 443 } meta mark set 1",
+        f"ip6 daddr fd00:9::100 tcp dport {{ 80, 443 }} meta mark set {cluster.virtual('web6').mark}",
         "ip saddr . meta l4proto . th sport @replies4 accept",
         "ip saddr @workers2 udp dport 8848 accept",
         "meta l4proto vrrp ip ttl 255 accept",

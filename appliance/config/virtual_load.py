@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -18,7 +19,7 @@ from appliance.config.virtual import (
     Virtual,
     Vrrp,
 )
-from appliance.config.virtual_schema import port_range, status_range
+from appliance.config.virtual_schema import MOST_MARK, port_range, status_range
 
 Raw = Mapping[str, Any]
 # What is asked where nothing is said. An SCTP or UDP server cannot be asked by TCP's handshake.
@@ -34,11 +35,15 @@ def virtuals(raw: Raw) -> tuple[Virtual, ...]:
 
 
 def marks(tables: Raw) -> dict[str, int]:
-    """The firewall mark of each service that has ``ports``: the one it says, or the lowest that is free."""
+    """The firewall mark of each service that has ``ports``: the one it says, or one of its own.
+
+    By its name and not by its place in the file: with another mark it is another service to the kernel, and its
+    connections end. So nothing is to change when somebody adds or removes one before it.
+    """
     found = {name: table["mark"] for name, table in tables.items() if "mark" in table}
-    for name, table in tables.items():
-        if "ports" in table and name not in found:
-            found[name] = next(m for m in range(1, len(tables) + 1) if m not in found.values())
+    for name in sorted(name for name, table in tables.items() if "ports" in table and name not in found):
+        first = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4])
+        found[name] = next(m for n in range(MOST_MARK) if (m := (first + n) % MOST_MARK + 1) not in found.values())
     return found
 
 
