@@ -92,6 +92,14 @@ def test_drift_and_strangers_are_on_it() -> None:
     assert not healthy(found["services"][:1])
 
 
+def test_a_service_that_a_group_moves_is_missing_only_where_its_address_is() -> None:
+    moved = replace(WEB, failover="cluster")
+    for virtual, here, well in ((moved, (), True), (moved, ("10.9.1.100",), False), (WEB, (), False)):
+        assert healthy(report((virtual,), {}, {}, {}, {}, (), here)["services"]) is well
+    other = replace(TABLE[KEY], scheduler="rr")
+    assert not healthy(report((moved,), {KEY: other}, {}, HEALTH, {}, (), ())["services"])
+
+
 def test_a_service_that_is_not_here() -> None:
     found = report((WEB,), {}, {}, {}, {}, (), ())
     assert list(render({"node": "alpha", **found}))[-1] == "  the kernel does not have it here"

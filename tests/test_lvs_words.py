@@ -39,7 +39,25 @@ ALL = Virtual("all", ip_address("10.9.1.103"), 0, REALS, protocol="udp")
                 "HTTP_CHECK on service [10.9.1.22]:tcp:80 failed after 1 retries.",
                 "Disabling service [10.9.1.22]:tcp:80 of VS [10.9.1.101]:tcp:80",
             ],
-            "shop: server web2 is down",
+            "shop: server web2 is down (HTTP check failed after 1 retry)",
+            False,
+        ),
+        (
+            [
+                "TCP_CHECK on service [10.9.1.22]:tcp:80 failed after 2 retries.",
+                "Removing service [10.9.1.22]:tcp:80 from VS [10.9.1.100]:tcp:80",
+            ],
+            "web: server web2 is down (TCP check failed after 2 retries)",
+            False,
+        ),
+        (
+            # What was wrong is more than that something was.
+            [
+                "HTTP status code error to [10.9.1.22]:tcp:80 url(/): status_code [500].",
+                "HTTP_CHECK on service [10.9.1.22]:tcp:80 failed after 1 retries.",
+                "Removing service [10.9.1.22]:tcp:80 from VS [10.9.1.100]:tcp:80",
+            ],
+            "web: server web2 is down (HTTP status code error url(/): status_code [500])",
             False,
         ),
         (

@@ -21,8 +21,10 @@ _QUORUM = re.compile(rf"(?P<what>Lost|Gained) quorum \S+ \S+ \S+ for VS {_SERVIC
 _VRRP = re.compile(r"\((?P<instance>[\w-]+)\) Entering (?P<state>MASTER|BACKUP|FAULT) STATE")
 _ABOUT = re.compile(_AT)
 _BAD = re.compile(r"fail|error|timeout|timed out|refused|unreachable|exited|status code|mismatch", re.IGNORECASE)
-# Said of a server that works, and in the middle of what is better said in whole.
-_NO_REASON = re.compile(r"success|succeed|Activating|quorum|Adding|Removing|Enabling|Disabling|after \d+ retr")
+# Said of a server that works, and of what is a change itself.
+_NO_REASON = re.compile(r"success|succeed|Activating|quorum|Adding|Removing|Enabling|Disabling")
+# The verdict on a check. Some kinds say before that what was wrong; of the others this is all.
+_VERDICT = re.compile(r"CHECK on service .*failed")
 _STATES = {"MASTER": "active", "BACKUP": "standing by", "FAULT": "out of action"}
 
 
@@ -65,7 +67,11 @@ class Words:
             data = {"vrrp": found["instance"], "state": found["state"].lower()}
             return Change("director", found["instance"], text, found["state"] != "FAULT", data)
         if (found := _ABOUT.search(line)) and _BAD.search(line) and not _NO_REASON.search(line):
-            self.reasons[_endpoint(found)] = _plain(line, found)
+            at, reason = _endpoint(found), _plain(line, found)
+            if _VERDICT.search(line):
+                self.reasons.setdefault(at, reason)
+            else:
+                self.reasons[at] = reason
         return None
 
     def _server(self, found: re.Match[str]) -> Change:
@@ -101,4 +107,5 @@ def _plain(line: str, found: re.Match[str]) -> str:
     """The complaint without whom it is about, which the reader knows."""
     text = (line[: found.start()] + line[found.end() :]).strip(" .")
     text = re.sub(r"\b(on|to|with) (service|server)?\s*", "", text)
+    text = re.sub(r"\b1 retries\b", "1 retry", text)
     return re.sub(r"\s+", " ", text).replace("_CHECK", " check").strip(" .:")
