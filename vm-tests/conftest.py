@@ -99,7 +99,7 @@ def unwitnessed(restored: Callable[..., Lab]) -> Trial:
 def directors(restored: Callable[..., Lab]) -> Lab:
     """Two directors and their real servers."""
     lab = restored(director.directors, director.waiting_for)
-    lab.wait_for("connections work", lambda: director.waiting_for(lab) is None, timeout_s=60)
+    lab.wait_for("connections work", lambda: director.waiting_for(lab) is None, timeout_s=120)
     return lab
 
 

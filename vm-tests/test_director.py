@@ -19,7 +19,6 @@ SLACK_S = 2.0
 NOTICED_S = 1.0 + 4.0 + SLACK_S
 # A boot without KVM, until VRRP and the delay after it, and a while after that.
 RETURN_S = 360
-APPLY = ["pairkeep", "apply", "--yes", "--why", "a scenario"]
 
 
 @pytest.mark.long
@@ -74,7 +73,7 @@ def test_a_server_that_answers_500_gets_nothing_and_is_taken_back(directors: Lab
 
 @pytest.mark.long
 def test_several_ports_are_one_service_and_a_sorry_server_answers_when_none_is_left(directors: Lab) -> None:
-    _apply(directors, director.CLUSTER_TOML + director.SERVICES + director.MORE)
+    applied(directors, director.CLUSTER_TOML + director.SERVICES + director.MORE)
     directors.wait_for(
         "it is in force", lambda: spread(directors, WEB, 443, 2).keys() == {"21", "22"}, timeout_s=60
     )
@@ -91,14 +90,21 @@ def test_several_ports_are_one_service_and_a_sorry_server_answers_when_none_is_l
 def test_a_change_breaks_no_connection_and_one_that_keepalived_refuses_changes_nothing(directors: Lab) -> None:
     downloads = Downloads(directors, [f"http://{WEB}:{port}/slow/30" for port in (80, 81, 82) for _ in range(5)])
     wanted = director.CLUSTER_TOML + director.SERVICES.replace('scheduler = "rr"', 'scheduler = "wlc"')
-    _apply(directors, wanted)
-    table = directors["alpha"].exec(["ipvsadm", "-Sn"]).stdout
-    assert "-s wlc" in table
-    assert "-s rr" not in table
-    bad = wanted.replace('kind = "http"', 'kind = "script", command = "/no/such/check"', 1)
-    refused = _apply(directors, bad.replace(", port = 8080", "", 1), check=False)
-    assert "/no/such/check" in refused
-    assert directors["alpha"].exec(["ipvsadm", "-Sn"]).stdout == table
+    applied(directors, wanted)
+    directors.wait_for("both run by it", lambda: "-s rr" not in state(directors), timeout_s=60)
+    before = state(directors)
+    assert "-s wlc" in before
+    # keepalived alone looks for it.
+    tracked = 'id = 51\ntrack_scripts = [{ command = "/no/such/script" }]\n'
+    bad = wanted.replace("id = 51\n", tracked, 1)
+    refused = director.apply(directors, bad)
+    assert refused.returncode != 0
+    said = refused.stdout + refused.stderr
+    assert "refused, and nothing was changed" in said
+    for name in director.DIRECTORS:
+        assert f"{name}: keepalived refuses /etc/keepalived/keepalived.conf" in said
+    assert "/no/such/script" in said
+    assert state(directors) == before
     assert downloads.finish() == 0
 
 
@@ -123,17 +129,23 @@ def test_a_group_of_the_cluster_moves_a_service_as_well(directors: Lab) -> None:
     directors[director.SERVERS].exec(
         ["sh", "-c", f"for n in /run/netns/*; do nsenter --net=$n ip a add {address} dev lo; done"]
     )
-    _apply(directors, text)
+    applied(directors, text)
     directors.wait_for("it runs on alpha", lambda: spread(directors, address, 83, 4).keys() == ALL, timeout_s=90)
     assert holders(directors, address) == ["alpha"]
     directors["beta"].exec(["pairkeep", "switchover", "moved", "beta"], timeout_s=120)
     assert holders(directors, address) == ["beta"]
+    # Its checks have just begun there.
+    directors.wait_for("all servers answer", lambda: spread(directors, address, 83, 8).keys() == ALL, timeout_s=60)
     assert spread(directors, address, 83, 8) == dict.fromkeys(ALL, 2)
     assert f"{address}:83" not in directors["alpha"].exec(["ipvsadm", "-Sn"]).stdout
 
 
-def _apply(lab: Lab, text: str, *, check: bool = True) -> str:
-    """What `pairkeep apply` printed on alpha."""
-    lab["alpha"].exec(["tee", "/etc/pairkeep/cluster.toml"], stdin=text)
-    done = lab["alpha"].exec(APPLY, timeout_s=180, check=check)
-    return done.stdout + done.stderr
+def applied(lab: Lab, text: str) -> None:
+    done = director.apply(lab, text)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def state(lab: Lab) -> str:
+    """What both directors run by, and what their kernels have."""
+    files = ["sh", "-c", "cat /etc/keepalived/keepalived.conf /run/pairkeep/config.json; ipvsadm -Sn"]
+    return "".join(lab[name].exec(files).stdout for name in director.DIRECTORS)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from appliance.lab.machine import Machine
 from appliance.lab.networks import mac_address
 from appliance.lab.pair import KEY, Role
 from appliance.lab.spec import Topology
+from appliance.lab.trial import Trial
 
 DIRECTORS = ("alpha", "beta")
 SERVERS = "servers"
@@ -32,6 +34,9 @@ ROLES = (
 _UNIT = "pairkeep-lab-servers"
 # Long enough to hear twice of every connection (overlays/director, sync_refresh_period), and no two minutes.
 PREEMPT_S = 25
+# A supervisor that ended so shortly ago may do so again, and what its parent says of that (supervisor/parent.py).
+STEADY_S = 20
+ENDED = "; the next one starts"
 # Machines that have just booted may take long over anything.
 SLOW_S = 120.0
 _FILE = "/run/pairkeep-lab-servers.py"
@@ -144,12 +149,39 @@ def waiting_for(lab: Lab) -> str | None:
     for name in DIRECTORS:
         if (state := _state(lab[name], "keepalived.service")) != "active":
             return f"keepalived on {name} is {state}"
+    if (lacks := _cluster(lab)) is not None:
+        return lacks
     masters = {address: holders(lab, address) for address in (WEB, MAIL)}
     if masters != {WEB: ["alpha"], MAIL: ["beta"]}:
         return f"addresses are on {masters}"
     if len(found := spread(lab, WEB, 80, 8)) < len(NUMBERS):
         return f"connections reach {', '.join(map(str, found)) or 'no server'}"
     return None
+
+
+def _cluster(lab: Lab) -> str | None:
+    """What the directors still lack as a cluster. VRRP and services work without it, so nothing else shows it."""
+    trial = Trial(lab)
+    for name in DIRECTORS:
+        status = trial.status(name)
+        if not status["quorate"]:
+            return f"the supervisor of {name} does not answer, or has no quorum"
+        online = [node["name"] for node in status["nodes"] if node["state"] == "online"]
+        if online != list(DIRECTORS):
+            return f"{name} finds {' and '.join(online) or 'no node'} online"
+        if not status["settled"]:
+            return f"{name} still has something to do"
+        words = ["journalctl", "--unit=pairkeep.service", f"--since=-{STEADY_S}s", "--output=cat"]
+        if ENDED in lab[name].exec(words, timeout_s=SLOW_S).stdout:
+            return f"the supervisor of {name} does not stay"
+    return None
+
+
+def apply(lab: Lab, text: str) -> subprocess.CompletedProcess[str]:
+    """`pairkeep apply` of ``text`` on alpha."""
+    lab["alpha"].exec(["tee", "/etc/pairkeep/cluster.toml"], stdin=text)
+    words = ["pairkeep", "apply", "--yes", "--why", "a scenario"]
+    return lab["alpha"].exec(words, timeout_s=180, check=False)
 
 
 def _state(machine: Machine, unit: str) -> str:
