@@ -7,9 +7,11 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from appliance.decide.view import BLANK
 from appliance.errors import PairkeepError
 from appliance.lab.lab import Lab
 from appliance.lab.outage import breakdown
@@ -17,6 +19,9 @@ from appliance.lab.timeline import Mark, svg
 from appliance.lab.trial import Trial, reason
 from appliance.lab.watch import Sample, overlap_s, primary_intervals
 from appliance.lab.writer import Acknowledged, longest_outage, read_log
+from appliance.sim.cluster import lab_cluster
+from appliance.supervisor.core import Core
+from appliance.supervisor.status import status
 
 ROWS = [Acknowledged(1, 100.0), Acknowledged(2, 100.1), Acknowledged(3, 118.6), Acknowledged(4, 118.7)]
 
@@ -103,6 +108,17 @@ def test_the_status_is_that_of_a_machine_with_quorum() -> None:
     assert pair.status() == cut_off
     pair.said = {}
     assert pair.status()["groups"] == []
+
+
+def test_what_stands_for_no_answer_has_what_is_asked_of_an_answer() -> None:
+    cluster = lab_cluster()
+    real = status(Core(cluster, "alpha", "boot", BLANK, Mock()), {}, [])
+    pair = _Told(Lab("none"))
+    pair.said = {}
+    found = pair.status()
+    assert {key: type(value) for key, value in found.items()} == {key: type(real[key]) for key in found}
+    assert found["votes"].keys() == real["votes"].keys()
+    assert {"config", "votes", "settled", "maintenance"} <= found.keys()
 
 
 def test_a_refusal_is_told_with_all_that_speaks_against_each_node() -> None:

@@ -153,7 +153,7 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     active, other = pair.begin(20)
     other.exec(["pairkeep", "backup", "/root/backup.tar.gz"], timeout_s=120)
     assert other.exec(["stat", "-c", "%a", "/root/backup.tar.gz"]).stdout.strip() == "600"
-    other.exec(["pairkeep", "report", "/root/report.tar.gz"], timeout_s=180)
+    other.exec(["pairkeep", "report", "/root/report.tar.gz"], timeout_s=400)
     key = "$(od -An -v -tx1 /etc/corosync/authkey | tr -d ' \\n')"
     hunt = f'tar -xzOf /root/report.tar.gz | grep -c -F -e {PASSWORD} -e "{key}"'
     assert other.exec(["sh", "-c", hunt], check=False).stdout.strip() == "0"
@@ -172,7 +172,8 @@ def test_a_backup_brings_a_wiped_node_back_and_a_report_has_no_secret(pair: Tria
     other.exec(["sync"])
     other.power_off()
     other.power_on()
-    pair.wait_paired()
+    # A boot, and a whole resync of a blank disk.
+    pair.wait_paired(timeout_s=400)
     assert pair.running_on() == active.name
     survives()
 

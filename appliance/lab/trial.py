@@ -32,6 +32,17 @@ STATUS_CALL = (
     "org.pairkeep.Supervisor1",
 )
 WRITER = (sys.executable, "-m", "appliance.lab.writer")
+# Of a cluster of which no machine answers: what can be asked of any status. No version is in force, not even 0.
+UNHEARD: Status = {
+    "quorate": False,
+    "votes": {"present": 0, "total": 0},
+    "settled": False,
+    "maintenance": False,
+    "config": -1,
+    "nodes": [],
+    "groups": [],
+    "drbd": [],
+}
 # A minute is several times what anything here usually takes; it bounds tests and asserts nothing.
 PATIENCE_S = 180.0
 # Asking costs the machines processor time that a takeover needs.
@@ -72,7 +83,7 @@ class Trial:
 
     def status(self, machine: str | None = None) -> Status:
         """The status as ``machine`` sees it; without one, as the first that has quorum does, if any has."""
-        first: Status = {"groups": [], "nodes": [], "drbd": [], "quorate": False}
+        first = UNHEARD
         for name in (machine,) if machine else ("witness", *WORKERS):
             with contextlib.suppress(PairkeepError):
                 answer: Status = self.ask(name, "Status")
