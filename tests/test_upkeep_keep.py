@@ -14,18 +14,21 @@ from pathlib import Path
 import pytest
 
 from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
+from appliance.drivers import disk_name
 from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.lab.pair import CLUSTER_TOML
 from appliance.supervisor import store
 from appliance.upkeep.collect import HIDDEN, archive, collect, scrub
 from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack
+from appliance.upkeep.places import disks_here
 from appliance.upkeep.versions import Versions
 
 BMC = "Tr0ub4dor&3"
 SQL = "correct-horse-battery"
 KEY = bytes(range(200, 256)) * 3
 HASH = "$y$j9T$abcdefghij$0123456789ABCDEF"
+RULE = disk_name.rule("/dev/disk/by-id/scsi-old", "/dev/disk/by-id/virtio-data")
 OLD = "an-old-password-that-no-file-has"
 
 
@@ -43,6 +46,15 @@ def node(tmp_path: Path) -> Path:
         "etc/systemd/system/mariadb.service.d/50-pairkeep.conf": ("[Service]\nRestart=no\n", 0o644),
         "etc/systemd/system/mariadb.service.d/99-own.conf": ("[Service]\n", 0o644),
         "etc/drbd.d/shopdata.res": ("resource shopdata {\n}\n", 0o644),
+        "etc/udev/rules.d/90-pairkeep-data.rules": (RULE, 0o644),
+        "etc/ssh/ssh_host_ed25519_key": ("a private key\n", 0o600),
+        "etc/ssh/ssh_host_ed25519_key.pub": ("a public key\n", 0o644),
+        "etc/ssh/sshd_config": ("of the image\n", 0o644),
+        "etc/vconsole.conf": ("KEYMAP=de\n", 0o644),
+        "etc/locale.conf": ("LANG=C.UTF-8\n", 0o644),
+        "etc/systemd/timesyncd.conf.d/pairkeep.conf": ("[Time]\nNTP=10.9.1.1\n", 0o644),
+        "etc/nftables.d/own.nft": ("tcp dport 8080 accept\n", 0o644),
+        "root/.ssh/authorized_keys": ("ssh-ed25519 AAAA admin\n", 0o600),
         "etc/shadow": (f"root:{HASH}:20000:0:99999:7:::\ndaemon:*:20000::::::\n", 0o640),
         "var/lib/pairkeep/versions/0/cluster.toml": (CLUSTER_TOML, 0o644),
         "var/lib/pairkeep/record.json": ("{}", 0o644),
@@ -59,16 +71,19 @@ def node(tmp_path: Path) -> Path:
 def test_a_node_comes_back_as_it_was(node: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
     assert backup.node == "alpha"
+    assert backup.password == HASH
     blank = tmp_path_factory.mktemp("blank")
     put_back(backup, lambda: None, blank)
     restored = {str(p.relative_to(blank)) for p in blank.rglob("*") if p.is_file()}
     had = {str(p.relative_to(node)) for p in node.rglob("*") if p.is_file()}
     assert had - restored == {
         "etc/shadow",
+        "etc/ssh/sshd_config",
         "etc/systemd/system/mariadb.service.d/99-own.conf",
         "var/lib/pairkeep/record.json",
     }
     assert restored - had == {"var/lib/pairkeep/versions/0/about.json"}
+    assert stat.S_IMODE((blank / "root/.ssh").stat().st_mode) == 0o700
     for name in restored & had:
         assert (blank / name).read_bytes() == (node / name).read_bytes()
         assert (blank / name).stat().st_mode == (node / name).stat().st_mode
@@ -189,6 +204,63 @@ def test_what_is_no_backup_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(InputError) as refused:
         unpack(data, "a.tar.gz")
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["etc/ssh/sshd_config", "x/etc/ssh/ssh_host_rsa_key", "root/.ssh/config"])
+def test_what_is_beside_what_belongs_in_a_backup_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match="which belongs in no backup"):
+        unpack(_packed(**{"backup.json": ABOUT, COMMIT: CLUSTER_TOML, name: "x"}), "a.tar.gz")
+
+
+def test_a_password_that_is_more_than_one_is_refused() -> None:
+    about = json.dumps({"format": 1, "node": "alpha", "password": "$y$a\ndaemon:$y$b"})
+    with pytest.raises(InputError, match="not hashed"):
+        unpack(_packed(**{"backup.json": about, COMMIT: CLUSTER_TOML}), "a.tar.gz")
+
+
+DISK = "/dev/disk/by-id/virtio-data"
+
+
+def _machine(root: Path, *disks: str) -> Path:
+    for disk in disks:
+        replace_file(root / disk.removeprefix("/"), b"")
+    return root
+
+
+def test_a_disk_goes_by_the_name_that_all_nodes_have_for_theirs(node: Path, tmp_path: Path) -> None:
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    here = _machine(tmp_path / "here", DISK)
+    assert disks_here(backup, {}, here) == (backup, {"shopdata": DISK})
+    # The image was written anew: the rule that names the disk is still in the backup only.
+    anew = _machine(tmp_path / "anew", "/dev/disk/by-id/scsi-old")
+    assert disks_here(backup, {}, anew) == (backup, {"shopdata": "/dev/disk/by-id/scsi-old"})
+
+
+def test_another_disk_takes_the_place_of_one_that_is_not_there(node: Path, tmp_path: Path) -> None:
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    other = _machine(tmp_path / "other", "/dev/disk/by-id/scsi-new")
+    with pytest.raises(InputError, match="virtio-data does not exist on this machine"):
+        disks_here(backup, {}, other)
+    given, places = disks_here(backup, {"shopdata": "/dev/disk/by-id/scsi-new"}, other)
+    assert places == {"shopdata": "/dev/disk/by-id/scsi-new"}
+    rules = given.files["etc/udev/rules.d/90-pairkeep-data.rules"][0].decode()
+    assert disk_name.named(rules) == {DISK: "/dev/disk/by-id/scsi-new"}
+    assert given.files[COMMIT] == backup.files[COMMIT]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shopdata": "/dev/disk/by-id/scsi-new"}, "virtio-data exists on this machine"),
+        ({"other": "/dev/disk/by-id/scsi-new"}, "there is no DRBD resource 'other' on alpha; there is shopdata"),
+    ],
+)
+def test_no_disk_is_taken_for_another_without_need(
+    node: Path, tmp_path: Path, given: dict[str, str], message: str
+) -> None:
+    backup = unpack(pack("alpha", 1.0, node), "a.tar.gz")
+    with pytest.raises(InputError, match=message):
+        disks_here(backup, given, _machine(tmp_path / "here", DISK, "/dev/disk/by-id/scsi-new"))
 
 
 def test_a_link_in_a_backup_is_refused() -> None:

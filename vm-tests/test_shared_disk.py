@@ -61,10 +61,10 @@ def refused(machine: Machine, boot: str) -> bool:
 @pytest.mark.long
 def test_a_machine_that_stood_still_while_the_other_took_over_cannot_write(shared: Trial, survives: Check) -> None:
     frozen, other = shared.begin(50)
+    before = boot_id(frozen)
     frozen.pause()
     shared.wait_running(other.name)
     shared.wait_rows(20)
-    before = boot_id(frozen)
     frozen.resume()
     # It goes on with the writes that it was about to do, and the target refuses them; its watchdog may be faster.
     shared.lab.wait_for("its writes are refused", lambda: refused(frozen, before), timeout_s=90, poll_s=2)

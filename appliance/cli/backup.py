@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,13 @@ def add(subparsers: Subparsers) -> None:
     backup = command(subparsers, "backup", "write this node's configuration, keys included, into a file")
     backup.set_defaults(run=run_backup)
     restore = command(subparsers, "restore", "make this machine the node again that a backup was taken of")
+    restore.add_argument(
+        "--disk",
+        metavar="NAME=/dev/…",
+        action="append",
+        default=[],
+        help="the disk that takes the place of that of DRBD resource NAME, which is not there",
+    )
     add_yes(restore)
     restore.set_defaults(run=run_restore)
     for parser in (backup, restore):
@@ -46,6 +55,7 @@ def run_backup(args: argparse.Namespace) -> int:
 def run_restore(args: argparse.Namespace) -> int:
     from appliance.run import run
     from appliance.upkeep.keep import put_back, unpack
+    from appliance.upkeep.places import disks_here
 
     _only_root()
     try:
@@ -57,10 +67,15 @@ def run_restore(args: argparse.Namespace) -> int:
             "this machine is a node at work: its supervisor runs",
             hint=f"pairkeep standby {os.uname().nodename}, then systemctl stop pairkeep",
         )
-    blank = _blank_disks(backup)
+    backup, places = disks_here(backup, dict(_pair(text) for text in args.disk))
+    blank = _blank_disks(backup, places)
     disks = f" DRBD's metadata is made anew on {' and '.join(blank)}." if blank else ""
+    # Nothing is written to a disk with data: it is the one that the node had, or DRBD refuses it later.
+    disks += "".join(
+        f" {place} is not blank and stays as it is." for name, place in places.items() if name not in blank
+    )
     confirm(args, f"This machine becomes {backup.node} of cluster {backup.cluster.name}.{disks}", backup.node)
-    put_back(backup, lambda: _make_metadata(backup, blank))
+    put_back(backup, lambda: _prepare(backup, blank))
     if args.json:
         print_json({"node": backup.node, "files": sorted(backup.files), "metadata": blank})
     else:
@@ -69,26 +84,31 @@ def run_restore(args: argparse.Namespace) -> int:
     return 0
 
 
-def _blank_disks(backup: Backup) -> list[str]:
-    """Those on which DRBD has to be set up anew. Raises InputError for one that is missing."""
+def _pair(text: str) -> tuple[str, str]:
+    name, _, disk = text.partition("=")
+    if not name or not disk.startswith("/dev/"):
+        raise InputError(f"--disk: found {text!r}, expected NAME=/dev/…")
+    return name, disk
+
+
+def _blank_disks(backup: Backup, places: Mapping[str, str]) -> list[str]:
+    """Those on which DRBD has to be set up anew; ``places``: where each is now."""
     from appliance.drivers.drbd import Drbd
 
-    blank: list[str] = []
-    if backup.cluster.node(backup.node).votes_only:
-        return blank
-    for config in backup.cluster.drbd:
-        if not Path(config.disk).exists():
-            raise InputError(f"drbd.{config.name}.disk: {config.disk} does not exist on this machine")
-        drbd = Drbd(config)
-        if drbd.is_blank_disk():
-            blank.append(config.name)
-    return blank
+    drbds = {name: backup.cluster.drbd_named(name) for name in places}
+    return [name for name, place in places.items() if Drbd(replace(drbds[name], disk=place)).is_blank_disk()]
 
 
-def _make_metadata(backup: Backup, names: list[str]) -> None:
+def _prepare(backup: Backup, blank: list[str]) -> None:
+    from appliance.drivers import disk_name
     from appliance.drivers.drbd import Drbd
+    from appliance.run import run
 
-    for name in names:
+    if disk_name.RULES.exists():
+        disk_name.give()
+    if backup.password:
+        run(["chpasswd", "--encrypted"], stdin=f"root:{backup.password}\n", timeout_s=30)
+    for name in blank:
         Drbd(backup.cluster.drbd_named(name)).create_md()
 
 

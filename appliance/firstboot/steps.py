@@ -15,19 +15,18 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Protocol
 
+from appliance.drivers import disk_name
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.firstboot.answers import Answers, Settings
-from appliance.firstboot.facts import ALIAS, name_of
+from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.network import LinkSettings, merge, network_file
 from appliance.render import lvs, render_all, write
 from appliance.run import run
 from appliance.supervisor.store import PATH as RECORD
 
 CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
-# After those of udev that name disks (60-persistent-storage.rules).
-DISK_RULE = Path("/etc/udev/rules.d/90-pairkeep-data.rules")
 SSH_HOST_KEY = Path("/etc/ssh/ssh_host_ed25519_key")
 WAIT_FOR_NETWORK_S = 60
 
@@ -52,12 +51,8 @@ def _name_disk(answers: Answers) -> None:
     disk = answers.settings.disk
     if not disk:
         return
-    # Matches what earlier rules have named; a disk that has no lasting name goes by the kernel's.
-    match = f'SYMLINK=="{disk.removeprefix("/dev/")}"' if "/disk/" in disk else f'KERNEL=="{name_of(disk)}"'
-    replace_file(DISK_RULE, f'SUBSYSTEM=="block", {match}, SYMLINK+="{ALIAS.removeprefix("/dev/")}"\n'.encode())
-    run(["udevadm", "control", "--reload"], timeout_s=30)
-    run(["udevadm", "trigger", "--subsystem-match=block"], timeout_s=30)
-    run(["udevadm", "settle", "--timeout=30"], timeout_s=40)
+    replace_file(disk_name.RULES, disk_name.rule(disk, ALIAS).encode())
+    disk_name.give()
 
 
 def _wipe_disk(answers: Answers) -> None:

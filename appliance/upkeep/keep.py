@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -32,6 +33,12 @@ PLACES = (
     "etc/hostname",
     "etc/hosts",
     "etc/nftables.conf",
+    "etc/nftables.d",
+    "etc/udev/rules.d/90-pairkeep-data.rules",
+    "etc/vconsole.conf",
+    "etc/locale.conf",
+    "etc/systemd/timesyncd.conf.d/pairkeep.conf",
+    "root/.ssh/authorized_keys",
     "etc/systemd/network",
     "etc/corosync/corosync.conf",
     "etc/corosync/authkey",
@@ -41,21 +48,32 @@ PLACES = (
 )
 # In backups that were taken before the text in force was all that counts; it is not written back.
 HISTORY = "var/lib/pairkeep/versions"
-# Drop-ins of services have a name of ours among those of others.
-DROP_INS = ("etc/systemd/system", "50-pairkeep.conf")
+# Drop-ins of services have a name of ours among those of others. By its keys a machine is known to who logs in.
+NAMED = (
+    "etc/systemd/system/*.service.d/50-pairkeep.conf",
+    "etc/ssh/ssh_host_*_key",
+    "etc/ssh/ssh_host_*_key.pub",
+)
+# Of it only root's own password is kept, as hashed in crypt(5): the other accounts are the image's.
+SHADOW = "etc/shadow"
+HASH = re.compile(r"\$[A-Za-z0-9./$=,+-]+")
 ABOUT = "backup.json"
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class Backup:
-    """``files``: by path below the root, content and mode. ``version``: of the cluster.toml that was in force."""
+    """``files``: by path below the root, content and mode. ``version``: of the cluster.toml that was in force.
+
+    ``password``: that of root, hashed; empty when it had none.
+    """
 
     node: str
     cluster: Cluster
     files: dict[str, tuple[bytes, int]]
     version: int
     at: float
+    password: str = ""
 
 
 def pack(node: str, at: float, root: Path = Path("/")) -> bytes:
@@ -73,6 +91,7 @@ def pack(node: str, at: float, root: Path = Path("/")) -> bytes:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w:gz") as tar:
         about = {"format": FORMAT, "version": __version__, "node": node, "at": at, "config": version}
+        about["password"] = _password(root)
         _add(tar, ABOUT, json.dumps(about).encode(), 0o600, at)
         for name, (content, mode) in files.items():
             _add(tar, name, content, mode, at)
@@ -87,6 +106,7 @@ def unpack(data: bytes, name: str) -> Backup:
         about: dict[str, Any] = json.loads(members.pop(ABOUT)[0])
         found, node = about["format"], str(about["node"])
         version, at = int(about.get("config", 0)), float(about.get("at", 0))
+        password = str(about.get("password", ""))
     except (tarfile.TarError, OSError, EOFError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{name}: found no backup of a node ({error})") from error
     if found != FORMAT:
@@ -99,7 +119,9 @@ def unpack(data: bytes, name: str) -> Backup:
     cluster = parse(members[COMMIT][0].decode(errors="replace"), f"{COMMIT} of {name}")
     if node not in [n.name for n in cluster.nodes]:
         raise InputError(f"{name}: found node {node!r}, expected one of its cluster.toml")
-    return Backup(node, cluster, members, version, at)
+    if password and not HASH.fullmatch(password):
+        raise InputError(f"{name}: found a password that is not hashed as in crypt(5)")
+    return Backup(node, cluster, members, version, at, password)
 
 
 def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")) -> None:
@@ -108,6 +130,7 @@ def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")
     After a power cut on the way it is none yet: then do it again.
     """
     (root / COMMIT).unlink(missing_ok=True)
+    (root / "root/.ssh").mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, (content, mode) in backup.files.items():
         if name != COMMIT and not _is_below(name, HISTORY):
             replace_file(root / name, content, mode)
@@ -133,8 +156,16 @@ def _files(root: Path) -> Iterator[Path]:
         path = root / place
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         yield from (p for p in found if p.is_file() and not p.is_symlink())
-    folder, name = DROP_INS
-    yield from sorted((root / folder).glob(f"*.service.d/{name}"))
+    for pattern in NAMED:
+        yield from sorted(p for p in root.glob(pattern) if p.is_file() and not p.is_symlink())
+
+
+def _password(root: Path) -> str:
+    """Empty when root has none, or is locked."""
+    path = root / SHADOW
+    lines = path.read_text().splitlines() if path.exists() else []
+    found = next((line.split(":")[1] for line in lines if line.startswith("root:")), "")
+    return found if HASH.fullmatch(found) else ""
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes, mode: int, at: float) -> None:
@@ -154,9 +185,8 @@ def _belongs(name: str) -> bool:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         return False
-    folder, drop_in = DROP_INS
     known = any(_is_below(name, place) for place in (*PLACES, HISTORY))
-    return known or (path.name == drop_in and path.parent.parent == PurePosixPath(folder))
+    return known or any(len(path.parts) == pattern.count("/") + 1 and path.match(pattern) for pattern in NAMED)
 
 
 def _is_below(name: str, place: str) -> bool:
