@@ -207,7 +207,7 @@ def test_one_that_sends_a_byte_now_and_then_is_not_heard_for_ever(
 
 
 def test_a_code_expires(create: Callable[..., Creator], beta: Machine) -> None:
-    creator, screen = create(valid_s=0.1)
+    creator, screen = create(valid_s=1.5)
     right = creator.code
     screen.heard("expired")
     assert creator.code == ""
