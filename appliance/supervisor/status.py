@@ -90,7 +90,9 @@ def _group(core: Core, name: str) -> Json:
     group = core.cluster.group(name)
     placement = core.decision.placements[name]
     state, holder = _state(core.view, name, placement)
-    share = core.view.reports[holder].groups[name] if holder else None
+    # A node that does not run by the same cluster.toml yet may have fewer resources in it.
+    shares = {n: r.groups[name] for n, r in core.view.reports.items() if name in r.groups}
+    share = shares[holder] if holder else None
     return {
         "name": name,
         "state": state,
@@ -102,8 +104,8 @@ def _group(core: Core, name: str) -> Json:
         "resources": [
             {
                 "id": resource.id,
-                "state": share.states[index] if share else "stopped",
-                "fails": {n: r.groups[name].fails[index] for n, r in core.view.reports.items() if name in r.groups},
+                "state": next(iter(share.states[index:]), "stopped") if share else "stopped",
+                "fails": {n: next(iter(s.fails[index:]), 0) for n, s in shares.items()},
             }
             for index, resource in enumerate(group.resources)
         ],
