@@ -143,6 +143,10 @@ def waiting_for(lab: Lab) -> str | None:
     """What a lab that is being formed still lacks, in words."""
     machine = lab[SERVERS]
     if _state(machine, _UNIT) != "active":
+        # The agent answers before udev has named the cards, and before the firewall is closed.
+        named = machine.exec(["test", "-e", f"/sys/class/net/{interface(2)}"], check=False, timeout_s=SLOW_S)
+        if named.returncode or _state(machine, "nftables.service") != "active":
+            return "the machine of the real servers still boots"
         start_servers(lab)
     if machine.exec(["test", "-e", str(servers.MOODS / "ready")], check=False, timeout_s=SLOW_S).returncode:
         return "the real servers do not answer yet"
