@@ -82,7 +82,7 @@ def test_several_ports_are_one_service_and_a_sorry_server_answers_when_none_is_l
     mood(directors, 21, "hang")
     mood(directors, 22, "500")
     directors.wait_for(
-        "the sorry server answers", lambda: spread(directors, WEB, 443, 2).keys() == {"24"}, timeout_s=30
+        "the sorry server answers", lambda: spread(directors, WEB, 443, 2).keys() == {"24"}, timeout_s=90
     )
 
 

@@ -80,7 +80,8 @@ def virtual(
     """A `[virtual.NAME]` with these real servers, reached through the network that ``forward`` needs."""
     network = 2 if forward == "nat" else 1
     reals = "".join(f'[[virtual.{name}.real]]\naddress = "10.9.{network}.{number}"\n{real}\n' for number in numbers)
-    check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 4, retries = 0 }}'
+    # A machine that boots beside it can keep a server from answering for seconds; to take it out ends connections.
+    check = f'check = {{ kind = "http", port = {servers.PORTS[-1]}, interval_s = 1, timeout_s = 20, retries = 0 }}'
     return (
         f'\n[virtual.{name}]\naddress = "{address}"\nport = {port}\nforward = "{forward}"\nscheduler = "rr"\n'
         f"{check}\n{more}\n{reals}"
