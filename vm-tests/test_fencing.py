@@ -76,11 +76,17 @@ def test_when_the_first_device_does_not_answer_the_second_is_asked(fenced: Trial
     lost.exec(["tee", EDITED], stdin="\n".join(lines) + "\n")
     lost.exec(["pairkeep", "apply", "--why", "a second device"], timeout_s=240)
     fenced.wait("the dead one is told of", lambda s: "fence devices" in json.dumps(s))
-    lost.power_off()
+    # One without power would only be asked for its status: the agent switches nothing off that is off.
+    for network in HEARTBEAT_NETWORKS:
+        lost.unplug(network)
     fenced.wait_running(survivor.name)
     assert "off" in _asked(fenced, lost)
     happened = events(fenced, survivor.name)
     assert any(e["kind"] == "fenced" and e["node"] == lost.name for e in happened)
+    # To switch it on again the silent device is asked first, too.
+    fenced.lab.wait_for("it is switched on again", lambda: lost.state() != "off", timeout_s=60, poll_s=1)
+    for network in HEARTBEAT_NETWORKS:
+        lost.plug(network)
     fenced.wait_paired()
     _sound(fenced)
 
