@@ -14,7 +14,7 @@ from appliance.run import KILLED_S, RunError, run
 LINGERS = """
 import subprocess, sys
 print("begun", flush=True)
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(30)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(15)"])
 child.wait()
 """
 

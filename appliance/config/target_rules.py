@@ -160,12 +160,8 @@ def _luns(raw: Raw) -> Iterator[Problem]:
                 )
 
 
-# What is said of a LUN in a file only.
 # What stands beside the link to a LUN's disk in configfs (target_core_fabric_configfs.c).
 _KERNELS = "statistics|write_protect|alua_tg_pt_.*"
-_OF_FILES = {
-    "size_mib": "the LUN is as large as its device",
-}
 
 
 def _backing(raw: Raw, places: Mapping[str, _Place]) -> Iterator[Problem]:
@@ -189,9 +185,8 @@ def _backing(raw: Raw, places: Mapping[str, _Place]) -> Iterator[Problem]:
             yield (*path, key), f"found {shown(used)}, expected one that is not in use: {users[used]} has it"
         users.setdefault(used, f"lun.{name}")
         if key == "device":
-            for extra, why in _OF_FILES.items():
-                if extra in lun:
-                    yield (*path, extra), f"found beside device, expected none: {why}"
+            if "size_mib" in lun:
+                yield (*path, "size_mib"), "found beside device, expected none: the LUN is as large as its device"
             disk = used.removeprefix("drbd:")
             if place is not None and None not in place.before and {"drbd": disk} not in place.before:
                 text = (

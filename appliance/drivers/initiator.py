@@ -172,12 +172,12 @@ class InitiatorDriver:
         reservation = Reservation(device, self._key, self._names)
         try:
             reservation.take()
+            _look_again(device)
         except DriverError:
             # Registered half-way it would be one more who may write.
             with contextlib.suppress(DriverError):
                 reservation.release()
             raise
-        _look_again(device)
         self._disk.parent.mkdir(parents=True, exist_ok=True)
         self._disk.symlink_to(device)
 
@@ -195,13 +195,16 @@ class InitiatorDriver:
         self._disk.unlink(missing_ok=True)
         self._forget()
 
-    def warm(self) -> None:
-        """Have ready what a login needs: to start iscsid takes longer than the login itself.
+    def adopt(self) -> None:
+        """After a loss of power there is no session any more, and its passwords are still here.
 
-        After a loss of power there is no session any more, and its passwords are still here.
+        Only while nothing logs in: between writing them down and the session they are needed.
         """
         if not sessions(self._config.target):
             self._forget()
+
+    def warm(self) -> None:
+        """Have ready what a login needs: to start iscsid takes longer than the login itself."""
         with contextlib.suppress(RunError, ImportError):
             run(["systemctl", "start", "iscsid.service"], timeout_s=LOGIN_S)
             importlib.import_module("pyudev")

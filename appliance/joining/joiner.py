@@ -88,7 +88,7 @@ def forget(*, folder: Path = records.FOLDER) -> None:
 def abandon(*, folder: Path = records.FOLDER) -> None:
     """A person wants to begin anew: what was agreed upon counts no more, and whoever is in doubt is told so."""
     records.drop_staged(folder)
-    records.abandon_host(folder)
+    records.settle_host(folder, begun_anew=True)
 
 
 @dataclass(frozen=True)

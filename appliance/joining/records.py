@@ -114,26 +114,18 @@ def settle_member(folder: Path, session: str) -> None:
             _drop(folder / HOSTED)
 
 
-def settle_host(folder: Path) -> None:
-    """The host's own cluster.toml is written: it needs the bundle no more."""
+def settle_host(folder: Path, *, begun_anew: bool = False) -> None:
+    """The host needs the bundle no more: its own cluster.toml is written, or a person has ``begun_anew``.
+
+    Then what was formed is not there, and whoever asks is told so.
+    """
     with _locked(folder):
         record = load_hosted(folder)
         if record is None:
             return
         if record.members:
-            _save(folder / HOSTED, replace(record, bundle=None))
-        else:
-            _drop(folder / HOSTED)
-
-
-def abandon_host(folder: Path) -> None:
-    """A person has begun anew on the host: what was formed is not there, and whoever asks is told so."""
-    with _locked(folder):
-        record = load_hosted(folder)
-        if record is None:
-            return
-        if record.members:
-            decision = "begun anew" if record.decision == "commit" else record.decision
+            dropped = begun_anew and record.decision == "commit"
+            decision = "begun anew" if dropped else record.decision
             _save(folder / HOSTED, replace(record, decision=decision, bundle=None))
         else:
             _drop(folder / HOSTED)

@@ -198,10 +198,7 @@ class Pair(Connection):
             side.peer_disk = "Outdated"
             if side.disk == "Consistent":
                 side.disk = "UpToDate"
-            if side.frozen:
-                if side.new_generation_due and side.disk_md.bitmap == 0:
-                    side.disk_md.new_generation(next(self._generations))
-                self._thaw(side)
+            self._go_on_alone(side)
             self._settle(side)
         outdates = code == PEER_ACTIVE and side.role != "Primary" and not side.connected
         if outdates and at_least(side.disk, "Consistent"):
@@ -215,11 +212,16 @@ class Pair(Connection):
     def resume_io(self, node: str) -> None:
         """The supervisor lets writes go on for which no handler waits (drbd_adm_resume_io)."""
         side = self.sides[node]
-        if side.frozen and not side.connected:
+        if not side.connected:
+            self._go_on_alone(side)
+            self._settle(side)
+
+    def _go_on_alone(self, side: Side) -> None:
+        """Frozen writes go on, as those of a new generation where there was none without the peer yet."""
+        if side.frozen:
             if side.new_generation_due and side.disk_md.bitmap == 0:
                 side.disk_md.new_generation(next(self._generations))
             self._thaw(side)
-            self._settle(side)
 
     # Disks ------------------------------------------------------------------------------------------
 

@@ -205,9 +205,8 @@ class Resources:
     def _done_late(self, step: Start | Stop, group: Group, resource: Resource) -> None:
         if resource.id in self._left:
             self._left.discard(resource.id)
-            (self._start if isinstance(step, Start) else self._stop)(
-                step, group, resource, lambda _error: self.changed()
-            )
+            do = self._start if isinstance(step, Start) else self._stop
+            do(step, group, resource, lambda _error: self.changed())
 
     def _written(self, group: Group) -> bool:
         """Writes are on their way."""

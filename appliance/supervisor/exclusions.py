@@ -64,7 +64,7 @@ class Exclusions:
         if message.node != self.me and message.drbd in self._sent:
             self._heard.add(message.drbd)
 
-    def tick(self, promoting: Container[str] = ()) -> None:
+    def tick(self, promoting: Container[str]) -> None:
         """Answer questions that need no answer any more, and ask what the kernel should have asked.
 
         ``promoting``: DRBD resources that become Primary by what is under way here.
@@ -84,7 +84,7 @@ class Exclusions:
             elif now - self._unasked.setdefault(drbd, now) >= HANDLER_AGREES_S:
                 self.asked(drbd)
 
-    def pursue(self, view: ClusterView, taking_over: set[str], promoting: Container[str] = ()) -> None:
+    def pursue(self, view: ClusterView, taking_over: set[str], promoting: Container[str]) -> None:
         """Ask the others, and answer the kernel once a majority will remember that the peer lacks writes.
 
         ``taking_over``: DRBD resources that are about to be promoted here after the peer's death. The
@@ -103,7 +103,8 @@ class Exclusions:
                 self.local.give_up(drbd, f"I/O to {drbd} is frozen for good, as {self._peer()} has newer writes")
             else:
                 # The kernel promotes no one, nor connects, before it has its answer (drbd_set_role).
-                self._settle(drbd, PEER_ACTIVE, f"it is not promoted here, as {self._peer()} has newer writes")
+                why = f"it is not promoted here, as {self._peer()} has newer writes"
+                self._settle(drbd, PEER_ACTIVE, why, kind="refused")
 
     def _ask(self, view: ClusterView, drbd: str) -> None:
         report = self._report(drbd)
@@ -119,12 +120,12 @@ class Exclusions:
             code = PEER_OUTDATED if self._peer() in view.members else PEER_FENCED
             self._settle(drbd, code, f"writes go on, {self._peer()}'s copy is out of date")
 
-    def _settle(self, drbd: str, code: int, why: str) -> None:
+    def _settle(self, drbd: str, code: int, why: str, *, kind: str = "resumed") -> None:
         del self.frozen[drbd]
         self._sent.discard(drbd)
         self._heard.discard(drbd)
         self.world.answer(drbd, code)
-        self.world.tell(Event("resumed", f"{drbd}: {why}", {"drbd": drbd}))
+        self.world.tell(Event(kind, f"{drbd}: {why}", {"drbd": drbd}))
 
     def _is_primary(self, drbd: str) -> bool:
         return self._report(drbd).role == "Primary"

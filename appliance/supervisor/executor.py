@@ -26,6 +26,7 @@ from appliance.drivers import fence
 from appliance.drivers.base import Driver, DriverError
 from appliance.drivers.drbd import Drbd
 from appliance.drivers.filesystem import FilesystemDriver
+from appliance.drivers.initiator import InitiatorDriver
 from appliance.drivers.registry import driver_for
 from appliance.drivers.systemd import Systemd
 from appliance.drivers.target import TargetDriver
@@ -83,10 +84,13 @@ class Executor:
                 self.fences[node].off()
 
     def adopt(self, group: str) -> None:
-        """What runs takes up what a new configuration changes of it without a stop. Raises PairkeepError."""
+        """What runs takes up what a new configuration changes of it without a stop. Raises PairkeepError.
+
+        What does not run any more leaves nothing behind. Nothing of the group is under way yet.
+        """
         with _failing_as(group):
             for driver in self._drivers[group]:
-                if isinstance(driver, TargetDriver):
+                if isinstance(driver, TargetDriver | InitiatorDriver):
                     driver.adopt()
 
     def states(self, group: str) -> tuple[State, ...]:

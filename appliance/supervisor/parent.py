@@ -30,6 +30,7 @@ BUSY_S = 30.0
 _LONGEST_NAME = 64
 # How long what a supervisor has left at work may take to be gone; one that waits for a disk may never be.
 LEFTOVERS_S = 5.0
+POLL_S = 0.02
 CGROUPS = Path("/sys/fs/cgroup")
 UNIT = "pairkeep.service"
 
@@ -140,7 +141,7 @@ def _end_leftovers() -> None:
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
+        time.sleep(POLL_S)
 
 
 def _die_with(parent: int) -> None:

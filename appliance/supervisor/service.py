@@ -176,7 +176,10 @@ class SupervisorService:
 
     def _catch_up(self) -> None:
         def job() -> Callable[[], None]:
-            behind = Versions().catch_up()
+            try:
+                behind = Versions().catch_up()
+            except OSError as error:  # no room to write down what is behind
+                behind = str(error)
             return lambda: self._caught_up(behind)
 
         self.lanes.put("config", job)
