@@ -7,6 +7,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 
@@ -202,6 +203,36 @@ def test_a_login_that_is_refused_leaves_no_password_behind(tmp_path: Path, monke
         driver.start()
     assert written == [("10.9.1.50,3260", 0o600)]
     assert list((tmp_path / "nodes").iterdir()) == []
+
+
+def test_passwords_of_a_session_that_is_lost_go_and_those_of_one_that_lasts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(initiator, "NODES", tmp_path)
+    kept = tmp_path / TARGET / "10.9.1.50,3260"
+    kept.parent.mkdir()
+    kept.touch()
+    driver = InitiatorDriver(CONFIG, 1, {1: "alpha"})
+    monkeypatch.setattr(initiator, "sessions", lambda _target: ["a session"])
+    driver.adopt()
+    assert kept.exists()
+    monkeypatch.setattr(initiator, "sessions", lambda _target: [])
+    driver.adopt()
+    assert not kept.parent.exists()
+
+
+def test_what_fails_after_the_reservation_gives_it_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    reservation = SimpleNamespace(take=lambda: done.append("take"), release=lambda: done.append("release"))
+    monkeypatch.setattr(initiator, "Reservation", lambda *_: reservation)
+    monkeypatch.setattr(initiator, "SYS", tmp_path)  # nothing there to look at the disk again by
+    monkeypatch.setattr(initiator, "sessions", lambda _target: ["a session"])
+    monkeypatch.setattr(Initiator, "device", str(tmp_path / "disk"))
+    monkeypatch.setattr(InitiatorDriver, "_find", lambda _self: Path("/dev/sdz"))
+    with pytest.raises(DriverError, match="the kernel did not look at it again"):
+        InitiatorDriver(CONFIG, 1, {1: "alpha"}).start()
+    assert done == ["take", "release"]
+    assert not (tmp_path / "disk").is_symlink()
 
 
 def test_a_disk_that_is_mounted_is_not_logged_out_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
