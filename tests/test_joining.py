@@ -4,107 +4,21 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from spake2 import SPAKE2_A, SPAKE2_B
 
-from appliance.joining import Bundle, Candidate, Host, JoinError, channel, host, join, joiner, records
+from appliance.joining import Candidate, JoinError, channel, host, join
 from appliance.joining.code import new_code
+from tests.joining_site import BETA, BUNDLE, WITNESS, Creator, Machine
 from tests.joining_wire import in_the_middle, stranger, turned
 
-ALPHA = Candidate("alpha", "worker", "1.2.3", time.time(), ("10.9.1.11/24",), "/dev/disk/by-id/a", 1 << 30, {})
-FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "lanplus": True, "plug": 2}
-BETA = replace(ALPHA, name="beta", links=("10.9.1.12/24", "fd00:9::12/64"), fence=FENCE, version="1.2.9")
-WITNESS = replace(ALPHA, name="witness", role="witness", disk=None, disk_bytes=None)
-TOML = "[node.alpha]\n[node.beta]\n"
-BUNDLE = Bundle(TOML, bytes(range(256)), {"bmc.password": "s3cret"}, {"name": "shop", "user": "x"})
 WRONG = "2222-2222"
-
-
-class Machine:
-    """One side of a join, with its own disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.events: queue.Queue[tuple[str, str]] = queue.Queue()
-        self.result: Bundle | Exception | None = None
-        self._thread = threading.Thread()
-
-    def on_event(self, kind: str, text: str) -> None:
-        self.events.put((kind, text))
-
-    def join(self, creator: Host, own: Candidate, code: str | None = None, at: str = "127.0.0.1") -> Machine:
-        """In the background; `joined` waits for it."""
-
-        def work() -> None:
-            try:
-                self.result = join(
-                    at,
-                    code or creator.code,
-                    replace(own, clock_s=own.clock_s if own.clock_s != ALPHA.clock_s else time.time()),
-                    on_event=self.on_event,
-                    port=creator.port,
-                    folder=self.folder,
-                )
-            except Exception as error:
-                self.result = error
-
-        self._thread = threading.Thread(target=work, daemon=True)
-        self._thread.start()
-        return self
-
-    def joined(self) -> Bundle:
-        self._thread.join(20)
-        assert isinstance(self.result, Bundle), self.result
-        return self.result
-
-    def refusal(self) -> str:
-        self._thread.join(20)
-        assert isinstance(self.result, JoinError), self.result
-        return self.result.message
-
-    def heard(self, kind: str) -> str:
-        """The text of the next event of this kind."""
-        while True:
-            found, text = self.events.get(timeout=20)
-            if found == kind:
-                return text
-
-
-Creator = tuple[Host, Machine]
-
-
-@pytest.fixture
-def create(tmp_path: Path) -> Iterator[Callable[..., Creator]]:
-    hosts: list[Host] = []
-
-    def make(admit: Callable[[Candidate], str | None] = lambda _: None, valid_s: float = 60.0) -> Creator:
-        screen = Machine(tmp_path / "alpha")
-        made = Host(ALPHA, admit=admit, port=0, valid_s=valid_s, folder=screen.folder)
-        made.start(screen.on_event)
-        hosts.append(made)
-        return made, screen
-
-    yield make
-    for one in hosts:
-        one.close()
-
-
-@pytest.fixture
-def beta(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "beta")
-
-
-@pytest.fixture
-def witness(tmp_path: Path) -> Machine:
-    return Machine(tmp_path / "witness")
 
 
 def test_two_machines_join_one_after_the_other_and_all_get_the_same(
@@ -334,144 +248,3 @@ def test_the_host_ends_it(create: Callable[..., Creator], beta: Machine) -> None
     screen.heard("joined")
     creator.close()
     assert beta.refusal() == "alpha has ended the joining"
-
-
-def test_when_one_cannot_stage_it_nobody_keeps_it_and_it_can_be_tried_again(
-    create: Callable[..., Creator], beta: Machine, witness: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    creator, screen = create()
-    beta.join(creator, BETA)
-    screen.heard("joined")
-    witness.join(creator, WITNESS)
-    screen.heard("joined")
-    save = records.save_staged
-
-    def full(folder: Path, record: records.Staged) -> None:
-        if folder == witness.folder:
-            raise OSError(28, "No space left on device")
-        save(folder, record)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(records, "save_staged", full)
-        with pytest.raises(
-            JoinError, match="witness has not got the configuration: it cannot be saved there: No sp"
-        ):
-            creator.finish(BUNDLE)
-    assert "No space left" in beta.heard("given up")
-    assert records.load_staged(beta.folder) is None
-    assert records.load_hosted(screen.folder) is None
-    creator.finish(BUNDLE)
-    assert beta.joined() == witness.joined() == BUNDLE
-
-
-def test_one_that_hangs_is_not_waited_for_and_learns_afterwards_that_nothing_came_of_it(
-    create: Callable[..., Creator], beta: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(host, "STAGE_S", 0.3)
-    creator, screen = create()
-    beta.join(creator, BETA)
-    screen.heard("joined")
-    awake, save = threading.Event(), records.save_staged
-
-    def slowly(folder: Path, record: records.Staged) -> None:
-        awake.wait(20)
-        save(folder, record)
-
-    monkeypatch.setattr(records, "save_staged", slowly)
-    with pytest.raises(JoinError, match="beta has not got the configuration: it did not answer in time"):
-        creator.finish(BUNDLE)
-    assert screen.heard("left") == "beta"
-    awake.set()
-    # It has staged the bundle by now, cannot say so, and asks.
-    assert beta.refusal() == "alpha did not form the cluster; this machine keeps nothing of it"
-    assert "alpha" in beta.heard("in doubt")
-    assert records.load_staged(beta.folder) is None
-    forgotten(screen)
-
-
-def forgotten(screen: Machine) -> None:
-    """The host hears that it was understood a moment later."""
-    deadline = time.monotonic() + 10
-    while records.load_hosted(screen.folder) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_one_that_left_a_moment_ago_is_missed_before_anything_is_sent(
-    create: Callable[..., Creator], beta: Machine
-) -> None:
-    creator, screen = create()
-    beta.join(creator, BETA)
-    screen.heard("joined")
-    with pytest.raises(JoinError, match="witness has not joined, or left"):
-        creator.finish(replace(BUNDLE, cluster_toml=TOML + "[node.witness]\n"))
-    with pytest.raises(JoinError, match="names no nodes"):
-        creator.finish(replace(BUNDLE, cluster_toml="x"))
-    creator.finish(BUNDLE)
-    assert beta.joined() == BUNDLE
-
-
-def test_what_is_kept_is_for_root_only_and_goes(create: Callable[..., Creator], beta: Machine) -> None:
-    creator, screen = create()
-    beta.join(creator, BETA)
-    screen.heard("joined")
-    creator.finish(BUNDLE)
-    beta.joined()
-    for machine, name in ((screen, records.HOSTED), (beta, records.STAGED)):
-        assert (machine.folder / name).stat().st_mode & 0o777 == 0o600
-        assert joiner.resume(on_event=machine.on_event, folder=machine.folder) == BUNDLE
-        joiner.forget(folder=machine.folder)
-        assert joiner.resume(on_event=machine.on_event, folder=machine.folder) is None
-        assert not [path for path in machine.folder.iterdir() if path.name != ".lock"]
-
-
-def in_doubt(host: Path, port: int, folder: Path) -> None:
-    """As a power cut leaves beta: the host has formed the cluster, and beta has not heard it."""
-    session, key = "ab" * channel.ID_BYTES, bytes(range(32))
-    records.save_hosted(host, records.Hosted("a", "commit", {session: key}, BUNDLE))
-    records.save_staged(folder, records.Staged("127.0.0.1", port, "alpha", session, key, "a", BUNDLE))
-
-
-def at_once(kind: str, text: str) -> None:
-    raise AssertionError(f"it is told nothing: {kind}: {text}")
-
-
-def test_after_beginning_anew_nobody_is_told_that_the_cluster_was_formed(
-    create: Callable[..., Creator], beta: Machine
-) -> None:
-    """One that asks would become a node of a cluster whose first machine knows nothing of it."""
-    creator, screen = create()
-    in_doubt(screen.folder, creator.port, beta.folder)
-    joiner.abandon(folder=screen.folder)
-    assert "s3cret" not in (screen.folder / records.HOSTED).read_text()
-    assert joiner.resume(on_event=screen.on_event, folder=screen.folder) is None
-    gone = "the cluster that alpha formed is not there any more: somebody has begun anew on alpha"
-    with pytest.raises(JoinError, match=gone):
-        joiner.resume(on_event=at_once, folder=beta.folder)
-    assert records.load_staged(beta.folder) is None
-    forgotten(screen)
-
-
-def test_one_that_asks_only_after_another_cluster_was_formed_is_told_too(
-    tmp_path: Path, create: Callable[..., Creator], beta: Machine, witness: Machine
-) -> None:
-    in_doubt(tmp_path / "alpha", 0, beta.folder)
-    joiner.abandon(folder=tmp_path / "alpha")
-    creator, screen = create()
-    witness.join(creator, WITNESS)
-    screen.heard("joined")
-    creator.finish(replace(BUNDLE, cluster_toml="[node.alpha]\n[node.witness]\n"))
-    staged = records.load_staged(beta.folder)
-    assert staged is not None
-    records.save_staged(beta.folder, replace(staged, port=creator.port))
-    with pytest.raises(JoinError, match="alpha did not form the cluster"):
-        joiner.resume(on_event=at_once, folder=beta.folder)
-
-
-def test_the_host_of_a_cluster_that_is_set_up_still_tells_who_is_in_doubt(
-    create: Callable[..., Creator], beta: Machine
-) -> None:
-    creator, screen = create()
-    in_doubt(screen.folder, creator.port, beta.folder)
-    joiner.forget(folder=screen.folder)
-    assert joiner.resume(on_event=at_once, folder=beta.folder) == BUNDLE
