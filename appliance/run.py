@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -14,6 +15,8 @@ from appliance.errors import InputError, PairkeepError
 Argument = str | os.PathLike[str]
 # How long a program that was killed has to be gone.
 KILLED_S = 1.0
+# How long a program may tidy up after itself when whoever asked for it does not want it any more.
+TIDY_S = 10.0
 
 
 class RunError(PairkeepError):
@@ -86,6 +89,9 @@ def run(
         output = _killed(program)
         raise RunError(words, None, output, program if program.poll() is None else None) from error
     except BaseException:
+        program.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.communicate(timeout=TIDY_S)
         _killed(program)
         raise
     if check and program.returncode != 0:

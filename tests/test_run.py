@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +35,31 @@ def test_its_time_is_a_bound_whatever_keeps_it() -> None:
     assert time.monotonic() - began < 5 * (1.0 + KILLED_S)
     assert failure.value.returncode is None
     assert failure.value.left is None  # it could be killed
+
+
+# mmdebstrap takes its mounts and its folder away when it is told to end.
+TIDIES = """
+import pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(pathlib.Path(sys.argv[1]).unlink()))
+pathlib.Path(sys.argv[1]).touch()
+signal.pause()
+"""
+
+
+def test_who_is_interrupted_lets_the_program_tidy_up(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+
+    def interrupted(*_: object) -> None:
+        if made.exists():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupted)
+    signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run([sys.executable, "-c", TIDIES, str(made)])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert not made.exists()

@@ -10,6 +10,10 @@ from pathlib import Path
 from appliance.build.requirements import SEARCH_PATH
 from appliance.run import run
 
+# As root mmdebstrap mounts /proc and /sys into its folder in /tmp. Killed, it would leave them there, where
+# whoever clears /tmp meets them; in namespaces of its own they go with it (unshare(1), --kill-child).
+_ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+
 
 def sources(suite: str, mirror: str, security_mirror: str | None) -> tuple[str, ...]:
     """The lines of sources.list for a Debian release."""
@@ -65,10 +69,11 @@ def bootstrap(
     after_packages: Sequence[str] = (),
 ) -> None:
     """Run mmdebstrap into the tar file ``target``; takes up to a minute or two. Raises RunError."""
+    is_root = os.geteuid() == 0
     argv = command(
         target,
         variant=variant,
-        mode="root" if os.geteuid() == 0 else "unshare",
+        mode="root" if is_root else "unshare",
         suite=suite,
         source_lines=source_lines,
         path_rules=path_rules,
@@ -80,4 +85,4 @@ def bootstrap(
     # kernel's package makes no initrd: each of three would be thrown away for the next one. (initramfs-tools:
     # kernel/postinst.d)
     quiet = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
-    run(argv, env={"PATH": SEARCH_PATH, **quiet})
+    run((*(_ALONE if is_root else ()), *argv), env={"PATH": SEARCH_PATH, **quiet})
