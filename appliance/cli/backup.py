@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli.confirm import add_yes, confirm
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, add_json, command, print_json, save
 from appliance.errors import InputError
-from appliance.files import replace_file
 
 if TYPE_CHECKING:
     from appliance.upkeep.keep import Backup
@@ -43,7 +42,7 @@ def run_backup(args: argparse.Namespace) -> int:
 
     _only_root()
     node = os.uname().nodename
-    replace_file(args.file, pack(node, time.time()), 0o600)
+    save(args.file, pack(node, time.time()))
     if args.json:
         print_json({"file": str(args.file), "node": node})
     else:

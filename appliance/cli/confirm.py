@@ -14,11 +14,17 @@ def add_yes(parser: argparse.ArgumentParser) -> None:
 
 
 def confirm(args: argparse.Namespace, warning: str, word: str) -> None:
-    """Raises InputError unless ``--yes`` was given or a person types ``word``."""
+    """Raises InputError unless ``--yes`` was given or a person types ``word``. Standard output is the command's."""
     if args.yes:
         return
-    print(warning)
+    print(warning, file=sys.stderr)
     if not sys.stdin.isatty():
         raise InputError("nobody is there to confirm it", hint="--yes, where a program knows what it does")
-    if input(f"Type {word} to go on: ").strip() != word:
+    print(f"Type {word} to go on: ", end="", file=sys.stderr, flush=True)
+    try:
+        typed = input()
+    except EOFError:
+        print(file=sys.stderr)
+        typed = ""
+    if typed.strip() != word:
         raise InputError("not confirmed: nothing was done")

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the command modules share: how they add themselves, and how they print."""
+"""What the command modules share: how they add themselves, and how they print and write files."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from appliance.errors import InputError, PairkeepError
+from appliance.files import replace_file
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -27,3 +31,13 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_json(value: object) -> None:
     json.dump(value, sys.stdout, indent=2, default=str)
     print()
+
+
+def save(file: Path, data: bytes) -> None:
+    """Write what only root may read into ``file``, wholly or not at all."""
+    if file.is_dir():
+        raise InputError(f"{file} is a folder, expected the name of a file")
+    try:
+        replace_file(file, data, 0o600)
+    except OSError as error:
+        raise PairkeepError(f"{file} could not be written: {error.strerror}") from error

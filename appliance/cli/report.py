@@ -8,9 +8,8 @@ import os
 import time
 from pathlib import Path
 
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, add_json, command, print_json, save
 from appliance.errors import InputError
-from appliance.files import replace_file
 
 
 def add(subparsers: Subparsers) -> None:
@@ -31,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     name = f"pairkeep-report-{os.uname().nodename}-{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}"
     file = args.file or Path(f"{name}.tar.gz")
     found = collect()
-    replace_file(file, archive(found, name, now), 0o600)
+    save(file, archive(found, name, now))
     if args.json:
         print_json({"file": str(file), "contents": sorted(found)})
     else:
