@@ -12,6 +12,7 @@ import dbus
 import dbus.service
 
 from appliance.errors import InputError, PairkeepError
+from appliance.supervisor.requests import Done
 
 BUS_NAME = "org.pairkeep.Supervisor1"
 PATH = "/org/pairkeep/Supervisor1"
@@ -33,12 +34,12 @@ class Operations(Protocol):
     def cleanup(self, group: str) -> None: ...
     def verify(self, drbd: str) -> None: ...
     def confirm_fenced(self, node: str) -> None: ...
-    def fence(self, node: str, done: Callable[[str], None]) -> None: ...
+    def fence(self, node: str, done: Done) -> None: ...
     def recover_force(self, drbd: str, node: str) -> None: ...
     def recover_split_brain(self, drbd: str, node: str) -> None: ...
-    def recover_disk(self, drbd: str, done: Callable[[str], None]) -> None: ...
+    def recover_disk(self, drbd: str, done: Done) -> None: ...
     def preview(self, text: str) -> dict[str, Any]: ...
-    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Callable[[str], None]) -> None: ...
+    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Done) -> None: ...
     def split_brain(self, drbd: str) -> None: ...
     def fence_peer(self, drbd: str, answer: Callable[[int], None]) -> None: ...
 
@@ -51,30 +52,30 @@ class Refusal(dbus.DBusException):
     _dbus_error_name = "org.pairkeep.Error.Refused"
 
 
+def _on_the_bus(error: PairkeepError) -> dbus.DBusException:
+    return (Refusal if isinstance(error, InputError) else Failure)(str(error))
+
+
 def _translated(call: Callable[[], Any]) -> Any:
     try:
         return call()
-    except InputError as error:
-        raise Refusal(str(error)) from error
     except PairkeepError as error:
-        raise Failure(str(error)) from error
+        raise _on_the_bus(error) from error
 
 
-def _later(
-    call: Callable[[Callable[[str], None]], None], done: Callable[[], None], failed: Callable[[Exception], None]
-) -> None:
-    """Begin ``call``, which will tell what went wrong or an empty text, and answer then."""
+def _later(call: Callable[[Done], None], done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+    """Begin ``call``, which will tell what went wrong or None, and answer then."""
 
-    def ended(error: str) -> None:
-        if error:
-            failed(Failure(error))
-        else:
+    def ended(error: PairkeepError | None) -> None:
+        if error is None:
             done()
+        else:
+            failed(_on_the_bus(error))
 
     try:
-        _translated(lambda: call(ended))
-    except dbus.DBusException as error:
-        failed(error)
+        call(ended)
+    except PairkeepError as error:
+        ended(error)
 
 
 class Api(dbus.service.Object):

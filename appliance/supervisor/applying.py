@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from appliance.config.load import parse
@@ -14,6 +13,7 @@ from appliance.decide.view import Configuration
 from appliance.errors import InputError
 from appliance.supervisor.ballot import Answers, Ballot
 from appliance.supervisor.core import Core
+from appliance.supervisor.requests import Done
 from appliance.upkeep.difference import Difference, difference
 
 
@@ -38,8 +38,8 @@ class Applying:
             "away": self._away(),
         }
 
-    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Callable[[str], None]) -> None:
-        """``done`` gets what is wrong, or nothing once the nodes have been told.
+    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Done) -> None:
+        """``done`` is called once the nodes have been told, or one of them could not run by it.
 
         ``unchecked``: also while nodes are away, which take it up when they are back. Raises InputError.
         """
@@ -68,14 +68,14 @@ class Applying:
         def answered(answers: Answers) -> None:
             wrong = [f"{node}: {problem}" for node, found in answers.items() for problem in found]
             if wrong:
-                done("\n  ".join(("refused, and nothing was changed", *wrong)))
+                done(InputError("\n  ".join(("refused, and nothing was changed", *wrong))))
                 return
             try:
                 self._core.wish(Configure("", config))
             except InputError as error:
-                done(error.message)
+                done(error)
             else:
-                done("")
+                done(None)
 
         self._ballot.ask(text, answered)
 

@@ -14,6 +14,7 @@ from appliance.errors import PairkeepError
 from appliance.supervisor.core import Core
 from appliance.supervisor.executor import Executor
 from appliance.supervisor.lanes import Lanes
+from appliance.supervisor.requests import Done
 from appliance.supervisor.world import Event
 
 # How often devices are asked whether they are there, so that they are not missed when they are needed; the first
@@ -39,22 +40,21 @@ class Fences:
             GLib.timeout_add_seconds(FIRST_CHECK_S, lambda: self._check() and False)
             GLib.timeout_add_seconds(CHECK_S, self._check)
 
-    def test(self, node: str, done: Callable[[str], None]) -> None:
-        """Switch ``node`` off because a person wants it; ``done`` gets what went wrong, or nothing."""
+    def test(self, node: str, done: Done) -> None:
+        """Switch ``node`` off because a person wants it."""
         self._core.world.tell(Event("fencing", f"{node} is switched off, as ordered", {"node": node}))
 
         def job() -> Callable[[], None]:
             try:
                 self._fences[node].off()
             except PairkeepError as error:
-                text = error.message
-                return lambda: done(text)
+                return partial(done, error)
             return off
 
         def off() -> None:
             self._core.on_step_done(Fence(node), None)
             self.switch_on(node)
-            done("")
+            done(None)
 
         self._lanes.put(lane(Fence(node)), job)
 

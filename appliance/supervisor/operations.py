@@ -26,6 +26,7 @@ from appliance.lvs.drain import chosen
 from appliance.membership.codec import view_to_value
 from appliance.supervisor.applying import Applying
 from appliance.supervisor.core import Core
+from appliance.supervisor.requests import Done
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.status import status, why
 from appliance.supervisor.verify import Verifier
@@ -118,8 +119,8 @@ class SupervisorOperations:
             raise InputError(f"{node} is known to be down already")
         self._core.wish(Fenced("", node, by_hand=True))
 
-    def fence(self, node: str, done: Callable[[str], None]) -> None:
-        """Switch ``node`` off and see that it is, as a test. ``done`` gets what went wrong, or nothing."""
+    def fence(self, node: str, done: Done) -> None:
+        """Switch ``node`` off and see that it is, as a test."""
         self._node(node)
         if not self._core.cluster.node(node).fence:
             raise InputError(f"{node} has no fence device")
@@ -167,7 +168,7 @@ class SupervisorOperations:
             )
         self._core.wish(Discard("", drbd, node))
 
-    def recover_disk(self, drbd: str, done: Callable[[str], None]) -> None:
+    def recover_disk(self, drbd: str, done: Done) -> None:
         """Take up this node's disk again, or a blank one in its place."""
         self._drbd(drbd)
         side = self._core.local.drbd.get(drbd, DrbdReport())
@@ -177,7 +178,7 @@ class SupervisorOperations:
         alone = self._core.view.record.current.get(drbd, ()) == (self._core.me,)
 
         def job() -> Callable[[], None]:
-            error = ""
+            error: PairkeepError | None = None
             try:
                 if alone and not driver.has_metadata():
                     # A blank disk would be filled from the other one, which lacks writes, and count as the newest.
@@ -189,7 +190,7 @@ class SupervisorOperations:
                 # One that was replaced while the machine was off never came up.
                 (driver.up_anew if side.role == "Unconfigured" else driver.attach)()
             except PairkeepError as failure:
-                error = failure.message
+                error = failure
             return lambda: done(error)
 
         self._service.lanes.put(f"drbd:{drbd}", job)
@@ -197,7 +198,7 @@ class SupervisorOperations:
     def preview(self, text: str) -> dict[str, Any]:
         return self._applying.preview(text)
 
-    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Callable[[str], None]) -> None:
+    def apply(self, text: str, who: str, why: str, unchecked: bool, done: Done) -> None:
         self._applying.apply(text, who, why, unchecked, done)
 
     def verify(self, drbd: str) -> None:

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from appliance.config.model import Cluster
 from appliance.decide.messages import Change, Established, Exclude, Fenced, Include, Lost, Message
 from appliance.decide.view import ClusterView, DrbdReport
+from appliance.errors import PairkeepError
 from appliance.supervisor.world import World
+
+# Is told what went wrong with what a person asked for, or None once it is done.
+Done = Callable[[PairkeepError | None], None]
 
 
 @dataclass
