@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +18,7 @@ from appliance.cli.main import main
 
 
 class Supervisor:
-    """``answers``: by method a value, an error, or what gives one; ``asked``: what commands have called."""
+    """``answers``: by method a value, an error, what gives one, or several in turn; ``asked``: what was called."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -27,6 +30,8 @@ class Supervisor:
         answer = self.answers.get(method)
         if callable(answer):
             answer = answer(*arguments)
+        elif isinstance(answer, Iterator):
+            answer = next(answer)
         if isinstance(answer, BaseException):
             raise answer
         return answer
@@ -40,6 +45,7 @@ def supervisor(monkeypatch: pytest.MonkeyPatch) -> Stand:
     def stand(**answers: Any) -> Supervisor:
         made = Supervisor(**answers)
         monkeypatch.setattr(bus, "call", made.call)
+        monkeypatch.setattr(time, "sleep", lambda _seconds: None)
         return made
 
     return stand
@@ -70,3 +76,115 @@ def test_what_is_asked_of_a_person_is_not_in_what_programs_read(
     assert told.out.startswith("{")
     assert "Type beta to go on: " in told.err
     assert asked == [("ConfirmFenced", "beta")]
+
+
+# Programs read standard output ------------------------------------------------------------------------
+
+SIDE = {"role": "Secondary", "disk": "UpToDate", "connection": "StandAlone", "out_of_sync_kib": 123456789}
+SIDES = {"drbd": [{"name": "shopdata", "current": ["alpha"], "nodes": {"alpha": SIDE, "beta": SIDE}}]}
+
+
+def verifying(*states: str | None) -> Iterator[Any]:
+    for state in states:
+        verify = None if state is None else {"state": state, "text": f"{state} so far", "out_of_sync_kib": 0}
+        yield NO_ANSWER if state == "away" else {"drbd": [{"name": "shopdata", "verify": verify}]}
+
+
+@pytest.mark.parametrize(
+    "words", [["recover", "force", "shopdata", "beta"], ["recover", "split-brain", "shopdata", "--discard", "beta"]]
+)
+def test_a_program_that_recovers_reads_json_and_a_person_sees_both_sides(
+    words: list[str], supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor(Status=SIDES)
+    assert main([*words, "--json", "--yes"]) == 0
+    told = capsys.readouterr()
+    assert "beta" in json.loads(told.out)["done"]
+    assert "not the newest on record" in told.err
+
+
+def test_a_verify_that_is_not_waited_for_is_told_as_json(
+    supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor(Status=verifying("running"))
+    assert main(["verify", "shopdata", "--no-wait", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "running"
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_what_cannot_be_applied_is_told_with_its_reasons(
+    more: list[str], supervisor: Stand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "token_ms: nodes have agreed on it"
+    supervisor(Preview={"version": 3, "changes": ["cluster: token_ms"], "refused": [why], "stops": [], "gone": []})
+    draft = tmp_path / "cluster.toml"
+    draft.touch()
+    assert main(["apply", str(draft), "--json", *more]) == 2
+    told = capsys.readouterr()
+    assert json.loads(told.out)["refused"] == [why]
+    assert why in told.err
+    assert main(["apply", str(draft), *more]) == 2
+    assert (told := capsys.readouterr()).out.count(why) + told.err.count(why) == 1
+
+
+# A supervisor that is restarted meanwhile, as by every apply -------------------------------------------
+
+NO_ANSWER = bus.NoAnswer("the supervisor does not answer (NoReply)")
+
+
+def test_a_verify_outlives_a_missed_answer_and_ends_with_its_supervisor(
+    supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor(Status=verifying("running", "away", "done"))
+    assert main(["verify", "shopdata"]) == 0
+    supervisor(Status=verifying("running", "away", None))
+    assert main(["verify", "shopdata"]) == 1
+    assert "restarted meanwhile" in capsys.readouterr().err
+
+
+def moving(*steps: str) -> Iterator[Any]:
+    """By its target and where it runs: "beta alpha" moves from alpha to beta."""
+    for step in steps:
+        target, _, node = step.partition(" ")
+        group = {"name": "shop", "state": "running", "node": node, "target": target, "reason": "as ordered"}
+        groups = [{**group, "ordered": "beta" if target == "beta" else None}] if step != "gone" else []
+        yield NO_ANSWER if step == "away" else {"groups": groups, "settled": target != "unsettled"}
+
+
+def test_a_switchover_outlives_missed_answers(supervisor: Stand, capsys: pytest.CaptureFixture[str]) -> None:
+    # The next supervisor has met nobody at first.
+    supervisor(Switchover="beta", Status=moving("beta alpha", "away", "away", "unsettled alpha", "beta beta"))
+    assert main(["switchover", "shop"]) == 0
+    assert "shop runs on beta" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("last", "why"), [("alpha alpha", "given up"), ("gone", "no group shop any more")])
+def test_a_switchover_that_comes_to_nothing_says_so(
+    last: str, why: str, supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor(Switchover="beta", Status=moving("beta alpha", last))
+    assert main(["switchover", "shop"]) == 1
+    assert why in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["switchover", "shop"], ["verify", "shopdata"]])
+def test_who_does_not_wait_any_longer_is_told_that_it_goes_on(
+    words: list[str], supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    supervisor(Switchover="beta", Status=KeyboardInterrupt())
+    assert main(words) == 130
+    assert "goes on all the same; pairkeep status shows it" in capsys.readouterr().err
+
+
+def test_watching_goes_on_when_an_answer_is_missed(
+    supervisor: Stand, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("appliance.cli.status.render", lambda status, colour: [str(status["groups"])])  # noqa: ARG005
+    answers = iter([{"groups": []}, NO_ANSWER, NO_ANSWER, {"groups": ["again"]}, KeyboardInterrupt()])
+    supervisor(Status=answers)
+    assert main(["status", "--watch"]) == 130
+    told = capsys.readouterr()
+    assert "again" in told.out
+    assert told.err.count("does not answer") == 1
+    supervisor(Status=NO_ANSWER)
+    assert main(["status"]) == 1

@@ -116,12 +116,12 @@ def test_what_one_node_cannot_run_by_is_in_force_on_none(pair: Trial, survives: 
     unit = "[Service]\nExecStart=/bin/sleep infinity\n"
     _write(other, "/etc/systemd/system/shop-web.service", unit)
     refused = _apply_anyway(active, text)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert f"{active.name}: group.shop: there is no unit shop-web.service" in refused.stderr
     assert f"{other.name}: " not in refused.stderr
     watchdog = _apply_anyway(active, CLUSTER_TOML.replace('name = "shop"\n', 'name = "shop"\nwatchdog_s = 20\n', 1))
     assert watchdog.returncode == 2
-    assert "the others wait as long as this node's watchdog was armed for" in watchdog.stdout
+    assert "the others wait as long as this node's watchdog was armed for" in watchdog.stderr
     assert pair.status()["config"] == 0
     # A draft is read by nobody, not even by a supervisor that starts.
     active.exec(["systemctl", "restart", "pairkeep.service"], timeout_s=120)

@@ -57,7 +57,10 @@ def bring_into_force(text: str, args: argparse.Namespace, why: str) -> int:
     if not args.json:
         _show(preview, effect)
     if preview["refused"]:
-        raise InputError("this cannot change while the cluster runs", hint="take it out, and apply the rest")
+        if args.json:
+            print_json(preview)
+        why_not = "\n  ".join(("this cannot change while the cluster runs", *preview["refused"]))
+        raise InputError(why_not, hint="take it out, and apply the rest")
     if args.dry_run:
         if args.json:
             print_json(preview | {"effect": effect})
@@ -67,7 +70,8 @@ def bring_into_force(text: str, args: argparse.Namespace, why: str) -> int:
     began = time.monotonic()
     bus.call("Apply", text, _who(), why, args.unchecked, timeout_s=CHECK_S)
     version = preview["version"] + 1
-    nodes = _taken_up(text, version, preview["away"])
+    with bus.goes_on(f"the change to version {version}"):
+        nodes = _taken_up(text, version, preview["away"])
     seconds = round(time.monotonic() - began, 1)
     if args.json:
         print_json(preview | {"version": version, "effect": effect, "seconds": seconds})
@@ -80,7 +84,7 @@ def bring_into_force(text: str, args: argparse.Namespace, why: str) -> int:
 
 def _show(preview: dict[str, Any], effect: dict[str, str]) -> None:
     print(f"version {preview['version']} -> {preview['version'] + 1}")
-    for line in (*preview["changes"], *preview["refused"]):
+    for line in preview["changes"]:
         print(f"  {line}")
     for text in effect.values():
         print(f"  {text}")

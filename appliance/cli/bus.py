@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from appliance.errors import InputError, PairkeepError
@@ -12,10 +16,20 @@ from appliance.errors import InputError, PairkeepError
 NAME = "org.pairkeep.Supervisor1"
 PATH = "/org/pairkeep/Supervisor1"
 TIMEOUT_S = 30
+# As long as a supervisor's restart may take on a slow machine; every apply restarts all of them.
+RESTART_S = 60
+POLL_S = 0.5
+
+
+class NoAnswer(PairkeepError):
+    """The supervisor does not run, is being restarted, or has too much to do."""
 
 
 def call(method: str, *arguments: str | bool, timeout_s: float = TIMEOUT_S) -> Any:
-    """Call the supervisor; its JSON answer as a value. Raises PairkeepError, InputError when it refused."""
+    """Call the supervisor; its JSON answer as a value.
+
+    Raises PairkeepError, NoAnswer when there was none, InputError when it refused.
+    """
     try:
         import dbus
     except ImportError as error:
@@ -32,11 +46,35 @@ def call(method: str, *arguments: str | bool, timeout_s: float = TIMEOUT_S) -> A
             raise InputError(error.get_dbus_message()) from error
         if name == "org.pairkeep.Error.Failed":
             raise PairkeepError(error.get_dbus_message()) from error
-        raise PairkeepError(
+        if name == "org.freedesktop.DBus.Error.AccessDenied":
+            raise InputError("only root may ask the supervisor", hint="sudo pairkeep …") from error
+        raise NoAnswer(
             f"the supervisor does not answer ({name.rsplit('.', 1)[-1]})",
             hint="systemctl status pairkeep",
         ) from error
     return json.loads(answer) if isinstance(answer, str) and answer[:1] in ("{", "[") else answer
+
+
+def patient_status() -> Any:
+    """The status, of the next supervisor if the one that was asked before is being restarted."""
+    deadline = time.monotonic() + RESTART_S
+    while True:
+        try:
+            return call("Status")
+        except NoAnswer:
+            if time.monotonic() >= deadline:
+                raise
+        time.sleep(POLL_S)
+
+
+@contextmanager
+def goes_on(what: str) -> Iterator[None]:
+    """Whoever interrupts this wait is told that it does not end ``what`` was ordered."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{what} goes on all the same; pairkeep status shows it", file=sys.stderr)
+        raise
 
 
 def follow() -> Any:

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import argparse
-import time
 from typing import Any
 
 from appliance.cli import bus
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, command
+from appliance.cli.watch import add_watch, show
 
-WATCH_S = 1.0
 # So far back a reason may be found. keepalived says it again at every check that fails.
 JOURNAL_LINES = "3000"
 
@@ -19,25 +18,15 @@ def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "lvs", "look at virtual services")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     status = command(actions, "status", "show services, servers and why they are down, connections and rates")
-    status.add_argument("-w", "--watch", action="store_true", help="draw it again every second")
-    add_json(status)
+    add_watch(status)
     status.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 1 when a service is missing, has no server or is not as configured, so that scripts can ask."""
+    """Bad is a service that is missing, has no server or is not as configured."""
     from appliance.lvs.report import healthy, render
 
-    while True:
-        status = _status()
-        if args.json:
-            print_json(status)
-        else:
-            text = "\n".join(render(status))
-            print(f"\x1b[H\x1b[2J{text}" if args.watch else text, flush=True)
-        if not args.watch:
-            return 0 if healthy(status["services"]) else 1
-        time.sleep(WATCH_S)
+    return show(args, _status, render, lambda status: healthy(status["services"]))
 
 
 def _status() -> dict[str, Any]:

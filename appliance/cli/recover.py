@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from appliance.cli import bus
@@ -36,8 +37,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run_force(args: argparse.Namespace) -> int:
-    sides = _sides(args.drbd)
-    _show(sides)
+    _show(args, _sides(args.drbd))
     warning = (
         f"Writes that were acknowledged and are not on {args.node} will be lost for good. If the other node's\n"
         "disk can still be had, start that node instead and wait."
@@ -53,7 +53,7 @@ def run_split(args: argparse.Namespace) -> int:
     if args.json and args.discard is None:
         print_json(sides)
         return 0
-    _show(sides)
+    _show(args, sides)
     if args.discard is None:
         return 0
     if args.discard not in sides:
@@ -79,12 +79,14 @@ def _sides(drbd: str) -> dict[str, Any]:
     return {name: {**side, "on_record": name in found["current"]} for name, side in found["nodes"].items()}
 
 
-def _show(sides: dict[str, Any]) -> None:
+def _show(args: argparse.Namespace, sides: dict[str, Any]) -> None:
+    """For whoever is to confirm it; programs read another thing."""
     for name, side in sides.items():
         record = "newest on record" if side["on_record"] else "not the newest on record"
         print(
             f"  {name:<12} {side['role']:<10} {side['disk']:<13} {side['connection']:<13} "
-            f"{side['out_of_sync_kib']} KiB changed alone, {record}"
+            f"{side['out_of_sync_kib']} KiB changed alone, {record}",
+            file=sys.stderr if args.json else sys.stdout,
         )
 
 

@@ -6,16 +6,16 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from appliance.cli import bus
 from appliance.cli.events import line
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, command
+from appliance.cli.watch import add_watch, show
 
 WIDTH = 80
-WATCH_S = 1.0
 GOOD, WARN, BAD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     "running": GOOD,
@@ -38,23 +38,15 @@ COLOURS = {
 
 def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "status", "show nodes, groups, disks and what happened last")
-    parser.add_argument("-w", "--watch", action="store_true", help="draw it again every second")
-    add_json(parser)
+    add_watch(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 1 when a group does not run, so that scripts can ask."""
-    while True:
-        status = bus.call("Status")
-        if args.json:
-            print_json(status)
-        else:
-            text = "\n".join(render(status, colour=sys.stdout.isatty()))
-            print(f"\x1b[H\x1b[2J{text}" if args.watch else text, flush=True)
-        if not args.watch:
-            return 0 if all(g["state"] == "running" for g in status["groups"]) else 1
-        time.sleep(WATCH_S)
+    def good(status: dict[str, Any]) -> bool:
+        return all(group["state"] == "running" for group in status["groups"])
+
+    return show(args, partial(bus.call, "Status"), partial(render, colour=sys.stdout.isatty()), good)
 
 
 def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:

@@ -25,24 +25,42 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     began = time.monotonic()
     node = bus.call("Switchover", args.group, args.node)
+    with bus.goes_on("the switchover"):
+        arrived = _arrived(args, node, began)
+    if not arrived:
+        raise PairkeepError(
+            f"{args.group} did not reach {node} within {args.timeout:.0f} s", hint=f"pairkeep why {args.group}"
+        )
+    seconds = round(time.monotonic() - began, 1)
+    if args.json:
+        print_json({"group": args.group, "node": node, "seconds": seconds})
+    else:
+        print(f"{args.group} runs on {node} ({seconds} s)")
+    return 0
+
+
+def _arrived(args: argparse.Namespace, node: str, began: float) -> bool:
+    """Wait until the group runs on ``node``, or the time is over."""
     said, ordered = "", False
     while time.monotonic() - began < args.timeout:
-        groups = bus.call("Status")["groups"]
-        group = next(g for g in groups if g["name"] == args.group)
+        try:
+            status = bus.call("Status")
+        except bus.NoAnswer:
+            time.sleep(POLL_S)
+            continue  # it is being restarted, and the order is on record
+        group = next((g for g in status["groups"] if g["name"] == args.group), None)
+        if group is None:
+            raise PairkeepError(f"there is no group {args.group} any more: cluster.toml was changed meanwhile")
         now = f"{group['state']} on {group['node']}" if group["node"] else group["state"]
         if group["node"] == node and group["state"] == "running":
-            seconds = round(time.monotonic() - began, 1)
-            if args.json:
-                print_json({"group": args.group, "node": node, "seconds": seconds})
-            else:
-                print(f"{args.group} runs on {node} ({seconds} s)")
-            return 0
-        # The order takes a moment to reach all nodes; it is over once it was there and is no more.
+            return True
+        # The order takes a moment to reach all nodes; it is over once it was there and is no more. What a
+        # supervisor says that has met nobody yet counts for nothing.
         ordered = ordered or group["ordered"] == node
-        if ordered and group["ordered"] != node and group["target"] != node:
+        if status["settled"] and ordered and group["ordered"] != node and group["target"] != node:
             raise PairkeepError(f"the switchover was given up: {group['reason']}")
         if now != said and not args.json:
             print(f"{args.group}: {now}", flush=True)
             said = now
         time.sleep(POLL_S)
-    raise PairkeepError(f"{args.group} did not reach {node} within {args.timeout:.0f} s", hint="pairkeep why")
+    return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import Any
 
 from appliance.cli import bus
 from appliance.cli.parsers import Subparsers, add_json, command, print_json
@@ -25,15 +26,14 @@ def add(subparsers: Subparsers) -> None:
 def run(args: argparse.Namespace) -> int:
     bus.call("Verify", args.drbd)
     if args.no_wait:
+        if args.json:
+            print_json(_verify(args.drbd))
         return 0
-    while True:
-        resources = bus.call("Status")["drbd"]
-        verify = next(d for d in resources if d["name"] == args.drbd)["verify"]
-        if verify["state"] not in ("running", "repairing"):
-            break
-        if not args.json:
-            print(f"\r{verify['text']:<70}", end="", flush=True, file=sys.stderr)
-        time.sleep(POLL_S)
+    with bus.goes_on(f"the verify of {args.drbd}"):
+        while (verify := _verify(args.drbd))["state"] in ("running", "repairing"):
+            if not args.json:
+                print(f"\r{verify['text']:<70}", end="", flush=True, file=sys.stderr)
+            time.sleep(POLL_S)
     if args.json:
         print_json(verify)
     else:
@@ -41,3 +41,15 @@ def run(args: argparse.Namespace) -> int:
     if verify["state"] == "failed":
         raise PairkeepError(f"the verify of {args.drbd} failed")
     return 0
+
+
+def _verify(name: str) -> dict[str, Any]:
+    """How far it is. Only the supervisor that began it knows that."""
+    drbd = next((d for d in bus.patient_status()["drbd"] if d["name"] == name), None)
+    if drbd is None or drbd["verify"] is None:
+        raise PairkeepError(
+            "the supervisor was restarted meanwhile: nobody waits for this comparison, nor repairs what it finds",
+            hint=f"pairkeep verify {name}, once pairkeep status says Connected",
+        )
+    found: dict[str, Any] = drbd["verify"]
+    return found
