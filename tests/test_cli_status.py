@@ -98,3 +98,7 @@ def test_a_command_of_the_appliance_says_where_it_belongs(capsys: pytest.Capture
     except ImportError:
         assert main(["why", "shop"]) == 2
         assert "runs inside an appliance" in capsys.readouterr().err
+
+
+def test_what_a_node_without_quorum_has_on_record_may_be_old() -> None:
+    assert "newest data on alpha (as this node last knew)" in "\n".join(render(_status(quorate=False), colour=False))

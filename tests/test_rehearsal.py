@@ -253,6 +253,15 @@ def test_what_was_out_of_reach_before_still_is() -> None:
     assert told("plug beta link 1, then power off alpha", cut_off).groups[0].node == "beta"
 
 
+def test_who_is_cut_off_takes_the_others_for_off_and_says_so() -> None:
+    """After the safety wait a node without quorum calls them down, and may be wrong."""
+    state = live()
+    report = replace(state.view.reports["alpha"], quorate=False, down=("beta", "witness"))
+    lonely = replace(state.view, members=("alpha",), reports={"alpha": report}, adopted=False)
+    assert lonely.surely_down("beta")
+    assert told("power off alpha", LiveState("alpha", lonely)).assumed == ("beta is off", "witness is off")
+
+
 def test_what_has_failed_before_is_taken_to_work_and_that_is_said() -> None:
     state = live()
     share = replace(state.view.reports["beta"].groups["shop"], fails=(0, 0, 3, 0))

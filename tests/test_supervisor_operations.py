@@ -10,10 +10,11 @@ from types import SimpleNamespace
 import pytest
 
 from appliance.decide.view import DrbdReport
-from appliance.errors import PairkeepError
+from appliance.errors import InputError, PairkeepError
 from appliance.lab.pair import CLUSTER_TOML
 from tests.on_the_bus import Bus
 from tests.test_core import BOTH, running
+from tests.test_supervisor_status import cut_off
 
 Ask = Callable[..., Bus]
 
@@ -54,3 +55,11 @@ def test_what_fails_on_the_way_is_no_refusal(ask: Ask) -> None:
     bus.service.executor.drbd["shopdata"] = SimpleNamespace(has_metadata=lambda: True, attach=attach)
     (answer,) = bus.call("RecoverDisk", "shopdata")
     assert answer == ("Failed", "drbdadm ended with 11\n  hint: to see it yourself: drbdadm attach shopdata")
+
+
+def test_who_is_cut_off_does_not_call_the_others_down(ask: Ask) -> None:
+    bus = ask()
+    bus.core, bus.desk = cut_off()
+    bus.operations._core = bus.core
+    with pytest.raises(InputError, match="there is no quorum, so nothing can be changed"):
+        bus.operations.confirm_fenced("beta")

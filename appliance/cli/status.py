@@ -83,7 +83,9 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
             yield f"  {resource['id'][:40]:<41}{paint(resource['state'], 10)}{fails}"[: WIDTH + 20]
     for drbd in status["drbd"]:
         yield ""
-        yield f"disk {drbd['name']}   newest data on {' and '.join(drbd['current']) or 'no node yet'}"
+        newest = " and ".join(drbd["current"]) or "no node yet"
+        known = "" if status["quorate"] else " (as this node last knew)"
+        yield f"disk {drbd['name']}   newest data on {newest}{known}"
         for node, side in drbd["nodes"].items():
             yield f"  {node:<12} {side['role']:<13}{paint(side['disk'], 13)}{side['connection']}{_sync(side)}"
         if any(side["split_brain"] for side in drbd["nodes"].values()):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What `pairkeep status` and `pairkeep lvs status` have in common: shown once, or with ``--watch`` again and again."""
+"""What `pairkeep status` and `pairkeep lvs status` share: shown once, or with ``--watch`` again and again."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ class Stage:
             self.assumed.append(f"{node} runs, without its supervisor")
             machine.found_running()
             machine.record = view.record
-        elif not view.surely_down(node):
+        elif not (view.quorate and view.surely_down(node)):
+            # Who has no quorum may be the one that is cut off.
             self.assumed.append(f"{node} is off")
 
     def _cables(self, node: str) -> None:

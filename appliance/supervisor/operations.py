@@ -115,7 +115,7 @@ class SupervisorOperations:
             raise InputError(f"{node} takes part in the cluster, so it is not off")
         if self._core.absences.in_ring(node):
             raise InputError(f"{node} is not off: its corosync answers, only its supervisor does not")
-        if self._core.view.surely_down(node):
+        if self._core.quorate and self._core.view.surely_down(node):
             raise InputError(f"{node} is known to be down already")
         self._core.wish(Fenced("", node, by_hand=True))
 

@@ -64,7 +64,10 @@ def why(core: Core, name: str) -> Json:
 def _node(core: Core, name: str) -> Json:
     view = core.view
     report: Report | None = view.reports.get(name)
-    if name not in view.members:
+    if name not in view.members and not core.quorate:
+        # It may well be that the others go on without this one.
+        state, detail = "offline", "not seen from here: this node has no quorum and knows nothing of it"
+    elif name not in view.members:
         state, detail = "offline", absence(view, name)
     elif report is None:
         state, detail = "silent", "it has not reported yet"
