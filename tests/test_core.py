@@ -276,6 +276,21 @@ def test_a_fencing_that_is_wanted_no_more_is_not_done() -> None:
     assert not any(isinstance(m, Fenced) for m in desk.sent)
 
 
+def test_a_fencing_that_waits_in_its_lane_is_not_done_once_corosync_has_died() -> None:
+    core, desk = running()
+    core.decision = replace(core.decision, steps={"alpha": (Fence("beta"),)})
+    assert core.wants(Fence("beta"))
+    core.on_quorum(False)
+    core.on_members(4, (), ())
+    assert not core.wants(Fence("beta"))
+    # The groups stop all the same, one step after the other.
+    assert desk.begun == [Stop("shop", 3)]
+    for index in (3, 2, 1):
+        states: tuple[State, ...] = tuple("started" if i < index else "stopped" for i in range(4))
+        core.on_step_done(Stop("shop", index), None, states)
+    assert desk.begun == [Stop("shop", index) for index in (3, 2, 1, 0)]
+
+
 def test_what_was_learnt_before_a_node_was_away_itself_is_not_told_later() -> None:
     core, desk = running()
     core.on_step_done(Fence("beta"), None)

@@ -6,9 +6,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from appliance.decide.messages import Reported
+from appliance.decide.steps import Stop
 from appliance.decide.view import GroupReport
 from appliance.supervisor import status
-from appliance.supervisor.core import Core
+from appliance.supervisor.core import OUTSIDE, Core
 from tests.test_core import CLUSTER, NODES, PROCESSES, Desk, hear_own, other, running
 
 
@@ -41,3 +42,19 @@ def test_who_is_cut_off_does_not_say_that_the_others_are_down() -> None:
     nodes = {node["name"]: node["detail"] for node in status.status(core, {}, [])["nodes"]}
     nothing = "not seen from here: this node has no quorum and knows nothing of it"
     assert nodes == {"alpha": "without quorum", "beta": nothing, "witness": nothing}
+
+
+def test_a_node_whose_corosync_has_died_says_so_and_how_it_does_itself() -> None:
+    core, desk = running()
+    core.on_quorum(False)
+    core.on_members(4, (), ())
+    told = status.status(core, {}, [])
+    alpha, beta, _witness = told["nodes"]
+    assert (alpha["state"], alpha["detail"]) == ("offline", OUTSIDE)
+    assert beta["detail"].startswith("not seen from here")
+    (shop,) = told["groups"]
+    assert (shop["state"], shop["node"], shop["reason"]) == ("running", "alpha", OUTSIDE)
+    assert told["drbd"][0]["nodes"]["alpha"]["role"] == "Primary"
+    desk.begun.clear()
+    core.on_step_done(Stop("shop", 3), None, ("started", "started", "started", "stopped"))
+    assert status._group(core, "shop")["state"] == "stopping"

@@ -30,10 +30,10 @@ def decide(view: ClusterView) -> Decision:
     """What should run where and what to do next, for the members of ``view``."""
     if not view.complete:
         missing = [n for n in view.members if n not in view.reports]
-        return _nothing(view.cluster, f"waiting for the report of {' and '.join(missing) or 'this node'}")
+        return nothing(view.cluster, f"waiting for the report of {' and '.join(missing) or 'this node'}")
     if not view.quorate:
         alone = view.cluster.two_node and len(view.members) == 1 and view.reports[view.members[0]].quorate
-        return _alone(view) if alone else _nothing(view.cluster, _no_quorum(view))
+        return _alone(view) if alone else nothing(view.cluster, _no_quorum(view))
     if any(report.config != view.record.config.name for report in view.reports.values()):
         return _configuring(view)
     placements: dict[str, Placement] = {}
@@ -63,7 +63,8 @@ def decide_without_quorum(cluster: Cluster, shares: Mapping[str, GroupReport]) -
     )
 
 
-def _nothing(cluster: Cluster, reason: str) -> Decision:
+def nothing(cluster: Cluster, reason: str) -> Decision:
+    """Nothing is begun, for ``reason``."""
     return Decision({g.name: Placement(None, reason, hands_off=True) for g in cluster.groups}, {})
 
 
@@ -115,4 +116,4 @@ def _no_quorum(view: ClusterView) -> str:
     return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)}){met}"
 
 
-__all__ = ["Decision", "Placement", "Step", "decide", "decide_without_quorum"]
+__all__ = ["Decision", "Placement", "Step", "decide", "decide_without_quorum", "nothing"]

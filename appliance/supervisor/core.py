@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide import Decision, decide, decide_without_quorum
+from appliance.decide import Decision, decide, decide_without_quorum, nothing
 from appliance.decide.eligible import obstacle
 from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
@@ -41,6 +41,7 @@ BEAT_S = 1.0
 BEAT_FRESH_S = 2.0
 # How long a new supervisor leaves alone what it finds running while corosync has not told it of quorum yet.
 QUORUM_UNKNOWN_S = 5.0
+OUTSIDE = "corosync does not run here, or has not let this node in yet (systemctl status corosync)"
 
 
 class Core:
@@ -267,8 +268,8 @@ class Core:
             self.exclusions.heard(message)
         self._requests.heard(message, self.view.view_id)
 
-    def _news(self) -> Report:
-        """The report but for the record, whose changes the others know anyway."""
+    def news(self) -> Report:
+        """This node's report but for the record, whose changes the others know anyway."""
         return Report(
             node=self.me,
             boot_id=self._boot_id,
@@ -306,10 +307,13 @@ class Core:
         if self._ended:
             return
         if self.me not in self.view.members:
+            # What was decided with the others counts no more: no fencing that waits in its lane is done now.
+            if self._decided is not self.view:
+                self.decision, self._decided = nothing(self.cluster, OUTSIDE), self.view
             self._act_without_quorum()
             return
         self._decide()
-        news = self._news()
+        news = self.news()
         if self._ready_at is not None and (force or news != self._told):
             self._told = news
             self._serial += 1

@@ -9,8 +9,8 @@ from typing import Any
 
 from appliance.decide.eligible import absence
 from appliance.decide.placement import Placement
-from appliance.decide.view import ClusterView, Report
-from appliance.supervisor.core import Core
+from appliance.decide.view import Report
+from appliance.supervisor.core import OUTSIDE, Core
 
 Json = dict[str, Any]
 
@@ -38,7 +38,7 @@ def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> 
                 "current": list(view.record.current.get(drbd.name, ())),
                 "nodes": {
                     name: asdict(report.drbd[drbd.name])
-                    for name, report in view.reports.items()
+                    for name, report in _reports(core).items()
                     if drbd.name in report.drbd
                 },
                 "verify": verifies.get(drbd.name),
@@ -55,16 +55,23 @@ def why(core: Core, name: str) -> Json:
     return {
         "group": name,
         "node": placement.node,
-        "state": _state(core.view, name, placement)[0],
+        "state": _state(core, name, placement)[0],
         "reason": placement.reason,
         "nodes": dict(placement.nodes),
     }
 
 
+def _reports(core: Core) -> Mapping[str, Report]:
+    """What nodes say of themselves. One that is in no ring knows how it does itself all the same."""
+    return core.view.reports if core.me in core.view.members else {core.me: core.news()}
+
+
 def _node(core: Core, name: str) -> Json:
     view = core.view
-    report: Report | None = view.reports.get(name)
-    if name not in view.members and not core.quorate:
+    report: Report | None = _reports(core).get(name)
+    if name == core.me and name not in view.members:
+        state, detail = "offline", OUTSIDE
+    elif name not in view.members and not core.quorate:
         # It may well be that the others go on without this one.
         state, detail = "offline", "not seen from here: this node has no quorum and knows nothing of it"
     elif name not in view.members:
@@ -92,9 +99,9 @@ def _node(core: Core, name: str) -> Json:
 def _group(core: Core, name: str) -> Json:
     group = core.cluster.group(name)
     placement = core.decision.placements[name]
-    state, holder = _state(core.view, name, placement)
+    state, holder = _state(core, name, placement)
     # A node that does not run by the same cluster.toml yet may have fewer resources in it.
-    shares = {n: r.groups[name] for n, r in core.view.reports.items() if name in r.groups}
+    shares = {n: r.groups[name] for n, r in _reports(core).items() if name in r.groups}
     share = shares[holder] if holder else None
     return {
         "name": name,
@@ -115,9 +122,9 @@ def _group(core: Core, name: str) -> Json:
     }
 
 
-def _state(view: ClusterView, name: str, placement: Placement) -> tuple[str, str | None]:
+def _state(core: Core, name: str, placement: Placement) -> tuple[str, str | None]:
     """In one word how the group does, and on which node it is, wholly or in part."""
-    for node, report in view.reports.items():
+    for node, report in _reports(core).items():
         share = report.groups.get(name)
         if share is None or not share.active:
             continue
