@@ -101,4 +101,6 @@ def test_a_command_of_the_appliance_says_where_it_belongs(capsys: pytest.Capture
 
 
 def test_what_a_node_without_quorum_has_on_record_may_be_old() -> None:
-    assert "newest data on alpha (as this node last knew)" in "\n".join(render(_status(quorate=False), colour=False))
+    assert "newest data on alpha (as this node last knew)" in "\n".join(
+        render(_status(quorate=False), colour=False)
+    )

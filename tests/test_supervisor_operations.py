@@ -9,11 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from appliance.config.load import parse
 from appliance.decide.view import DrbdReport
-from appliance.errors import InputError, PairkeepError
+from appliance.errors import PairkeepError
 from appliance.lab.pair import CLUSTER_TOML
 from tests.on_the_bus import Bus
-from tests.test_core import BOTH, running
+from tests.test_config_virtual import PAIR, web
+from tests.test_core import BOTH, NODES, PROCESSES, hear_own, other, running
 from tests.test_supervisor_status import cut_off
 
 Ask = Callable[..., Bus]
@@ -61,5 +63,62 @@ def test_who_is_cut_off_does_not_call_the_others_down(ask: Ask) -> None:
     bus = ask()
     bus.core, bus.desk = cut_off()
     bus.operations._core = bus.core
-    with pytest.raises(InputError, match="there is no quorum, so nothing can be changed"):
-        bus.operations.confirm_fenced("beta")
+    answer = ("Refused", "there is no quorum, so nothing can be changed\n  hint: pairkeep status")
+    assert bus.call("ConfirmFenced", "beta") == [answer]
+
+
+def test_an_order_is_answered_when_all_have_heard_it(ask: Ask) -> None:
+    bus = ask()
+    standby, cleanup = bus.call("Standby", "beta", True), bus.call("Cleanup", "shop")
+    assert standby == cleanup == []
+    hear_own(bus.core, bus.desk)
+    assert standby == cleanup == [("", "")]
+    assert bus.core.view.record.standby == ("beta",)
+
+
+def test_an_order_that_a_ring_has_lost_is_answered_when_the_next_one_has_heard_it(ask: Ask) -> None:
+    bus = ask()
+    answers = bus.call("Maintenance", True)
+    bus.desk.sent.clear()
+    bus.core.on_members(8, PROCESSES, NODES)
+    for node in ("beta", "witness"):
+        bus.core.on_message(node, other(node, bus.core.view.view_id))
+    assert answers == []
+    hear_own(bus.core, bus.desk)
+    hear_own(bus.core, bus.desk)
+    assert answers == [("", "")]
+
+
+def test_the_word_on_a_node_that_comes_back_meanwhile_counts_no_more(ask: Ask) -> None:
+    bus = ask()
+    bus.core.on_members(8, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
+    bus.core.on_message("witness", other("witness", bus.core.view.view_id))
+    hear_own(bus.core, bus.desk)
+    hear_own(bus.core, bus.desk)
+    answers = bus.call("ConfirmFenced", "beta")
+    assert answers == []
+    bus.core.on_members(12, PROCESSES, NODES)
+    assert answers == [("Failed", "nodes have come or gone meanwhile, so that counts no more: look again")]
+
+
+@pytest.mark.parametrize("two_node", [False, True])
+def test_without_corosync_nobody_can_be_told_that_a_node_is_off(ask: Ask, two_node: bool) -> None:
+    bus = ask()
+    if two_node:
+        nodes = bus.core.cluster.nodes[:2]
+        bus.core.cluster = replace(bus.core.cluster, nodes=nodes)
+        assert bus.core.cluster.two_node
+    bus.core.on_quorum(False)
+    bus.core.on_members(4, (), ())
+    ((name, text),) = bus.call("ConfirmFenced", "beta")
+    assert name == "Refused"
+    assert "corosync does not run here" in text
+
+
+def test_draining_is_answered_with_the_servers_when_all_are_heard(ask: Ask) -> None:
+    bus = ask()
+    bus.core.cluster = parse(PAIR + web())
+    answers = bus.call("Drain", "", "10.9.2.21", True)
+    assert answers == []
+    hear_own(bus.core, bus.desk)
+    assert answers == [("", '["web/10.9.2.21"]')]

@@ -48,6 +48,12 @@ def call(method: str, *arguments: str | bool, timeout_s: float = TIMEOUT_S) -> A
             raise PairkeepError(error.get_dbus_message()) from error
         if name == "org.freedesktop.DBus.Error.AccessDenied":
             raise InputError("only root may ask the supervisor", hint="sudo pairkeep …") from error
+        if name == "org.freedesktop.DBus.Error.NoReply":
+            raise NoAnswer(
+                f"the supervisor has ended, or not answered within {timeout_s:.0f} s: "
+                "what was asked of it may still come about",
+                hint="pairkeep status shows it",
+            ) from error
         raise NoAnswer(
             f"the supervisor does not answer ({name.rsplit('.', 1)[-1]})",
             hint="systemctl status pairkeep",

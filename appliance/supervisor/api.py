@@ -20,23 +20,26 @@ INTERFACE = BUS_NAME
 
 
 class Operations(Protocol):
-    """What the bus offers; all raise PairkeepError, InputError when nothing was changed."""
+    """What the bus offers; all raise PairkeepError, InputError when nothing was changed.
+
+    What changes something is done, and ``done`` is told, when all nodes have heard it.
+    """
 
     def status(self) -> dict[str, Any]: ...
     def why(self, group: str) -> dict[str, Any]: ...
     def events(self) -> list[dict[str, Any]]: ...
     def dump(self) -> dict[str, Any]: ...
     def switchover(self, group: str, node: str) -> str: ...
-    def standby(self, node: str, on: bool) -> None: ...
-    def stand_aside(self, node: str) -> None: ...
-    def maintenance(self, on: bool) -> None: ...
-    def drain(self, virtual: str, real: str, on: bool) -> list[str]: ...
-    def cleanup(self, group: str) -> None: ...
+    def standby(self, node: str, on: bool, done: Done) -> None: ...
+    def stand_aside(self, node: str, done: Done) -> None: ...
+    def maintenance(self, on: bool, done: Done) -> None: ...
+    def drain(self, virtual: str, real: str, on: bool, done: Done) -> list[str]: ...
+    def cleanup(self, group: str, done: Done) -> None: ...
     def verify(self, drbd: str) -> None: ...
-    def confirm_fenced(self, node: str) -> None: ...
+    def confirm_fenced(self, node: str, done: Done) -> None: ...
     def fence(self, node: str, done: Done) -> None: ...
-    def recover_force(self, drbd: str, node: str) -> None: ...
-    def recover_split_brain(self, drbd: str, node: str) -> None: ...
+    def recover_force(self, drbd: str, node: str, done: Done) -> None: ...
+    def recover_split_brain(self, drbd: str, node: str, done: Done) -> None: ...
     def recover_disk(self, drbd: str, done: Done) -> None: ...
     def preview(self, text: str) -> dict[str, Any]: ...
     def apply(self, text: str, who: str, why: str, unchecked: bool, done: Done) -> None: ...
@@ -107,48 +110,59 @@ class Api(dbus.service.Object):
         """An empty ``node`` means the best other one; returns the node's name."""
         return str(_translated(lambda: self._do.switchover(str(group), str(node))))
 
-    @dbus.service.method(INTERFACE, in_signature="sb", out_signature="")
-    def Standby(self, node: str, on: bool) -> None:
-        _translated(lambda: self._do.standby(str(node), bool(on)))
+    @dbus.service.method(INTERFACE, in_signature="sb", out_signature="", async_callbacks=("done", "failed"))
+    def Standby(self, node: str, on: bool, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        _later(partial(self._do.standby, str(node), bool(on)), done, failed)
 
-    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
-    def StandAside(self, node: str) -> None:
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
+    def StandAside(self, node: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Standby, unless another node is or goes first; the status tells."""
-        _translated(lambda: self._do.stand_aside(str(node)))
+        _later(partial(self._do.stand_aside, str(node)), done, failed)
 
-    @dbus.service.method(INTERFACE, in_signature="b", out_signature="")
-    def Maintenance(self, on: bool) -> None:
-        _translated(lambda: self._do.maintenance(bool(on)))
+    @dbus.service.method(INTERFACE, in_signature="b", out_signature="", async_callbacks=("done", "failed"))
+    def Maintenance(self, on: bool, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        _later(partial(self._do.maintenance, bool(on)), done, failed)
 
-    @dbus.service.method(INTERFACE, in_signature="ssb", out_signature="s")
-    def Drain(self, virtual: str, real: str, on: bool) -> str:
-        """An empty ``virtual`` means all; returns the names of those that were meant."""
-        return json.dumps(_translated(lambda: self._do.drain(str(virtual), str(real), bool(on))))
+    @dbus.service.method(INTERFACE, in_signature="ssb", out_signature="s", async_callbacks=("done", "failed"))
+    def Drain(
+        self, virtual: str, real: str, on: bool, done: Callable[[str], None], failed: Callable[[Exception], None]
+    ) -> None:
+        """An empty ``virtual`` means all; answers with the names of those that were meant."""
+        servers: list[str] = []
 
-    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
-    def Cleanup(self, group: str) -> None:
-        _translated(lambda: self._do.cleanup(str(group)))
+        def drain(heard: Done) -> None:
+            servers.extend(self._do.drain(str(virtual), str(real), bool(on), heard))
+
+        _later(drain, lambda: done(json.dumps(servers)), failed)
+
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
+    def Cleanup(self, group: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        _later(partial(self._do.cleanup, str(group)), done, failed)
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
     def Verify(self, drbd: str) -> None:
         _translated(lambda: self._do.verify(str(drbd)))
 
-    @dbus.service.method(INTERFACE, in_signature="s", out_signature="")
-    def ConfirmFenced(self, node: str) -> None:
-        _translated(lambda: self._do.confirm_fenced(str(node)))
+    @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
+    def ConfirmFenced(self, node: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+        _later(partial(self._do.confirm_fenced, str(node)), done, failed)
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
     def Fence(self, node: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         """Switch ``node`` off, and on again if that is configured; answers when it is off."""
         _later(partial(self._do.fence, str(node)), done, failed)
 
-    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="")
-    def RecoverForce(self, drbd: str, node: str) -> None:
-        _translated(lambda: self._do.recover_force(str(drbd), str(node)))
+    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="", async_callbacks=("done", "failed"))
+    def RecoverForce(
+        self, drbd: str, node: str, done: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        _later(partial(self._do.recover_force, str(drbd), str(node)), done, failed)
 
-    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="")
-    def RecoverSplitBrain(self, drbd: str, node: str) -> None:
-        _translated(lambda: self._do.recover_split_brain(str(drbd), str(node)))
+    @dbus.service.method(INTERFACE, in_signature="ss", out_signature="", async_callbacks=("done", "failed"))
+    def RecoverSplitBrain(
+        self, drbd: str, node: str, done: Callable[[], None], failed: Callable[[Exception], None]
+    ) -> None:
+        _later(partial(self._do.recover_split_brain, str(drbd), str(node)), done, failed)
 
     @dbus.service.method(INTERFACE, in_signature="s", out_signature="", async_callbacks=("done", "failed"))
     def RecoverDisk(self, drbd: str, done: Callable[[], None], failed: Callable[[Exception], None]) -> None:

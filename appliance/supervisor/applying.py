@@ -71,11 +71,9 @@ class Applying:
                 done(InputError("\n  ".join(("refused, and nothing was changed", *wrong))))
                 return
             try:
-                self._core.wish(Configure("", config))
+                self._core.wish(Configure("", config), done)
             except InputError as error:
                 done(error)
-            else:
-                done(None)
 
         self._ballot.ask(text, answered)
 

@@ -32,7 +32,7 @@ from appliance.supervisor.changeover import Changeover
 from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.fitness import Fitness
 from appliance.supervisor.local import LocalState
-from appliance.supervisor.requests import Requests
+from appliance.supervisor.requests import Done, Requests, Wish, nobody
 from appliance.supervisor.work import Work
 from appliance.supervisor.world import Event, World
 
@@ -237,12 +237,17 @@ class Core:
 
     # What operators want -------------------------------------------------------------------------
 
-    def wish(self, change: Change) -> None:
-        """Have ``change`` made (its view_id is filled in); asked again if the membership changes first."""
-        counts_anyway = isinstance(change, Fenced) and self.cluster.two_node
+    def wish(self, change: Change, done: Done = nobody) -> None:
+        """Have ``change`` made (its view_id is filled in); asked again if the membership changes first.
+
+        ``done`` is told once all have heard it. Raises InputError when it can come to nothing.
+        """
+        here = self.me in self.view.members
+        counts_anyway = isinstance(change, Fenced) and self.cluster.two_node and here
         if not (self.view.adopted and self.view.quorate) and not counts_anyway:
-            raise InputError("there is no quorum, so nothing can be changed", hint="pairkeep status")
-        self._requests.wishes.append(change)
+            why = "" if here else f": {OUTSIDE}"
+            raise InputError(f"there is no quorum, so nothing can be changed{why}", hint="pairkeep status")
+        self._requests.wishes.append(Wish(change, done))
         self._flush()
 
     def stop(self, *, shutting_down: bool) -> None:
@@ -306,13 +311,10 @@ class Core:
         """Tell the others what is new here, decide, and begin what is to be done."""
         if self._ended:
             return
+        self._decide()
         if self.me not in self.view.members:
-            # What was decided with the others counts no more: no fencing that waits in its lane is done now.
-            if self._decided is not self.view:
-                self.decision, self._decided = nothing(self.cluster, OUTSIDE), self.view
             self._act_without_quorum()
             return
-        self._decide()
         news = self.news()
         if self._ready_at is not None and (force or news != self._told):
             self._told = news
@@ -357,7 +359,12 @@ class Core:
     def _decide(self) -> None:
         if self._decided is self.view:
             return
-        self.decision, self._decided = decide(self.view), self.view
+        self._decided = self.view
+        if self.me not in self.view.members:
+            # What was decided with the others counts no more: no fencing that waits in its lane is done now.
+            self.decision = nothing(self.cluster, OUTSIDE)
+            return
+        self.decision = decide(self.view)
         if not self.view.complete:
             return  # a moment later it is, and nothing will have changed for anyone to know
         if self.view.quorate:

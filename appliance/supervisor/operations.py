@@ -26,7 +26,7 @@ from appliance.lvs.drain import chosen
 from appliance.membership.codec import view_to_value
 from appliance.supervisor.applying import Applying
 from appliance.supervisor.core import Core
-from appliance.supervisor.requests import Done
+from appliance.supervisor.requests import Done, nobody
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.status import status, why
 from appliance.supervisor.verify import Verifier
@@ -83,32 +83,33 @@ class SupervisorOperations:
             reasons.append(f"{name}: {reason}")
         raise InputError(f"{group} cannot go to {'; '.join(reasons)}")
 
-    def standby(self, node: str, on: bool) -> None:
+    def standby(self, node: str, on: bool, done: Done) -> None:
         self._node(node)
-        self._core.wish(SetStandby("", node, on))
+        self._core.wish(SetStandby("", node, on), done)
 
-    def stand_aside(self, node: str) -> None:
+    def stand_aside(self, node: str, done: Done) -> None:
         """Put ``node`` in standby for a while, if no other one is. Another may be first yet: look at the status."""
         self._node(node)
         others = [name for name in self._core.view.record.standby if name != node]
         if others:
             raise InputError(f"{others[0]} is in standby, and one node at a time may be", hint="pairkeep status")
-        self._core.wish(SetStandby("", node, True, alone=True))
+        self._core.wish(SetStandby("", node, True, alone=True), done)
 
-    def maintenance(self, on: bool) -> None:
-        self._core.wish(SetMaintenance("", on))
+    def maintenance(self, on: bool, done: Done) -> None:
+        self._core.wish(SetMaintenance("", on), done)
 
-    def drain(self, virtual: str, real: str, on: bool) -> list[str]:
+    def drain(self, virtual: str, real: str, on: bool, done: Done) -> list[str]:
         """Give ``real`` no new connections of ``virtual`` (empty: of any), or some again; returns who was meant."""
         servers = chosen(self._core.cluster, virtual, real)
         for server in servers:
-            self._core.wish(SetDrained("", server, on))
+            # Wishes are heard in the order in which they were made.
+            self._core.wish(SetDrained("", server, on), done if server == servers[-1] else nobody)
         return servers
 
-    def cleanup(self, group: str) -> None:
-        self._core.wish(Cleanup("", self._group(group).name))
+    def cleanup(self, group: str, done: Done) -> None:
+        self._core.wish(Cleanup("", self._group(group).name), done)
 
-    def confirm_fenced(self, node: str) -> None:
+    def confirm_fenced(self, node: str, done: Done) -> None:
         """Take a person's word that ``node`` is off."""
         self._node(node)
         if node in self._core.view.members:
@@ -117,7 +118,7 @@ class SupervisorOperations:
             raise InputError(f"{node} is not off: its corosync answers, only its supervisor does not")
         if self._core.quorate and self._core.view.surely_down(node):
             raise InputError(f"{node} is known to be down already")
-        self._core.wish(Fenced("", node, by_hand=True))
+        self._core.wish(Fenced("", node, by_hand=True), done)
 
     def fence(self, node: str, done: Done) -> None:
         """Switch ``node`` off and see that it is, as a test."""
@@ -128,7 +129,7 @@ class SupervisorOperations:
             raise InputError(f"{node} does not switch itself off", hint="give the command on another node")
         self._service.fences.test(node, done)
 
-    def recover_force(self, drbd: str, node: str) -> None:
+    def recover_force(self, drbd: str, node: str, done: Done) -> None:
         """Let the copy of ``drbd`` on ``node`` count as the newest."""
         self._drbd(drbd)
         self._node(node)
@@ -145,9 +146,9 @@ class SupervisorOperations:
             raise InputError(f"the copy on {node} counts as the newest already", hint="pairkeep why GROUP")
         if side.disk not in ("Consistent", "Outdated", "UpToDate"):
             raise InputError(f"the copy on {node} is {side.disk}: it is not a whole copy of any moment")
-        self._core.wish(Force("", drbd, node))
+        self._core.wish(Force("", drbd, node), done)
 
-    def recover_split_brain(self, drbd: str, node: str) -> None:
+    def recover_split_brain(self, drbd: str, node: str, done: Done) -> None:
         """Throw away what ``node`` alone has changed, and copy the other side's data to it."""
         self._drbd(drbd)
         self._node(node)
@@ -166,7 +167,7 @@ class SupervisorOperations:
                 f"{node} holds the newest data on record, so its changes are not the ones to throw away",
                 hint=f"if you know better: pairkeep recover force {drbd} {self._core.cluster.peer_of(node)}",
             )
-        self._core.wish(Discard("", drbd, node))
+        self._core.wish(Discard("", drbd, node), done)
 
     def recover_disk(self, drbd: str, done: Done) -> None:
         """Take up this node's disk again, or a blank one in its place."""

@@ -16,14 +16,26 @@ from appliance.supervisor.world import World
 Done = Callable[[PairkeepError | None], None]
 
 
+def nobody(_error: PairkeepError | None) -> None:
+    """Nobody waits for it."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a person, or a step that has ended, wants; ``done`` is told when all have heard it."""
+
+    change: Change
+    done: Done = nobody
+
+
 @dataclass
 class Requests:
-    """Of node ``me``. ``wishes``: what a person, or a step that has ended, wants."""
+    """Of node ``me``. ``wishes``: what has not been heard yet."""
 
     cluster: Cluster
     me: str
     world: World
-    wishes: list[Change] = field(default_factory=list)
+    wishes: list[Wish] = field(default_factory=list)
     # What was sent in this membership and has not come back yet, or came to nothing.
     _sent: set[str] = field(default_factory=set)
     # Resources whose disk this node had and lost, or that is a blank one.
@@ -38,7 +50,12 @@ class Requests:
         """
         self._sent.clear()
         stayed = self.me in members and (2 * len(members) > len(self.cluster.nodes) or self.cluster.two_node)
-        self.wishes = [w for w in self.wishes if not isinstance(w, Fenced) or (stayed and w.node not in members)]
+        void = [
+            w for w in self.wishes if isinstance(w.change, Fenced) and not (stayed and w.change.node not in members)
+        ]
+        self.wishes = [w for w in self.wishes if w not in void]
+        for wish in void:
+            wish.done(PairkeepError("nodes have come or gone meanwhile, so that counts no more: look again"))
 
     def drbd_changed(self, name: str, had: DrbdReport, now: DrbdReport, *, found: bool) -> None:
         """A request about ``name`` that came to nothing may be right now.
@@ -63,13 +80,20 @@ class Requests:
     def heard(self, message: Message, view_id: str) -> None:
         """A message of our own has come back."""
         self._sent.discard(repr(message))
-        self.wishes = [w for w in self.wishes if replace(w, view_id=view_id) != message]
+        heard = [w for w in self.wishes if replace(w.change, view_id=view_id) == message]
+        self.wishes = [w for w in self.wishes if w not in heard]
+        for wish in heard:
+            wish.done(None)
+
+    def wishes_for(self, change: Change) -> bool:
+        """``change`` has not been heard yet."""
+        return any(wish.change == change for wish in self.wishes)
 
     def send_wishes(self, view: ClusterView) -> None:
         """With quorum all of them. That a node is off counts without too: it may be what quorum waits for."""
-        for wish in self.wishes:
-            if (view.adopted and view.quorate) or isinstance(wish, Fenced):
-                message = replace(wish, view_id=view.view_id)
+        for change in [wish.change for wish in self.wishes]:
+            if (view.adopted and view.quorate) or isinstance(change, Fenced):
+                message = replace(change, view_id=view.view_id)
                 self._send(repr(message), message)
 
     def about_disks(self, view: ClusterView, name: str, report: DrbdReport) -> None:

@@ -12,7 +12,7 @@ from appliance.decide.steps import Fence, ForceUpToDate, Start, Step, Stop, lane
 from appliance.decide.view import State
 from appliance.supervisor.absences import Absences
 from appliance.supervisor.local import LocalState
-from appliance.supervisor.requests import Requests
+from appliance.supervisor.requests import Requests, Wish
 from appliance.supervisor.world import Event, World
 
 
@@ -64,13 +64,13 @@ class Work:
     def may_shoot(self, node: str) -> bool:
         """Not before the other's turn is over, and not again while the others are yet to hear that it is off."""
         first = self.absences.may_shoot(node, active=self.local.active)
-        return first and not self.absences.is_gone(node) and Fenced("", node) not in self.requests.wishes
+        return first and not self.absences.is_gone(node) and not self.requests.wishes_for(Fenced("", node))
 
     def _fenced(self, step: Fence, error: str | None, took: float) -> None:
         self.local.paced(step, error)
         if error is None:
             self.local.took[f"fence {step.node}"] = took
-            self.requests.wishes.append(Fenced("", step.node))
+            self.requests.wishes.append(Wish(Fenced("", step.node)))
         else:
             self.absences.fence_failed(step.node, error)
             text = f"{step.node} could not be switched off by {self.me}: {error}"
@@ -86,6 +86,6 @@ class Work:
             text = f"{verb} of {resource} failed on {self.me}: {error}"
             self.world.tell(Event("failed", text, {"group": step.group, "resource": resource}))
         elif isinstance(step, Start) and step.may_format:
-            self.requests.wishes.append(Formatted("", resource))
+            self.requests.wishes.append(Wish(Formatted("", resource)))
         else:
             self.local.took[f"{verb} {resource}"] = took
