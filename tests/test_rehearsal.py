@@ -270,6 +270,38 @@ def test_what_has_failed_before_is_taken_to_work_and_that_is_said() -> None:
     assert outcome.assumed == ("service:mariadb.service, which has failed on beta, starts there if it is tried",)
 
 
+def test_a_stop_that_fails_again_and_again_is_taken_to_work_and_that_is_said() -> None:
+    state = live()
+    share = replace(state.view.reports["alpha"].groups["shop"], blocked="mariadb could not be stopped")
+    reports = {**state.view.reports, "alpha": replace(state.view.reports["alpha"], groups={"shop": share})}
+    outcome = told("power off beta", LiveState("beta", replace(state.view, reports=reports)))
+    assert outcome.assumed == ("the stop of shop that fails on alpha works at the next try",)
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence", "why"),
+    [
+        ({"maintenance": True}, "switchover shop", "the cluster is in maintenance"),
+        ({"standby": ("beta",)}, "switchover shop beta", "shop cannot go to beta: it is in standby"),
+    ],
+)
+def test_what_the_supervisor_would_refuse_is_refused_with_the_reason(
+    record: dict[str, Any], sentence: str, why: str
+) -> None:
+    outcome = told(f"{sentence}, then maintenance off", live(record=replace(RECORD, **record)))
+    assert any(line.text.endswith(f": refused, {why}") for line in outcome.lines)
+    assert outcome.groups[0].node == "alpha"
+
+
+def test_a_node_without_its_supervisor_can_be_there_when_nobody_knows_its_disk() -> None:
+    """alpha's supervisor was stopped and beta is off, and the witness is asked."""
+    state = live(record=replace(RECORD, detached=("alpha",)))
+    witness = replace(state.view.reports["witness"], down=("beta",))
+    view = replace(state.view, members=("witness",), reports={"witness": witness}, adopted=False)
+    outcome = told("power off alpha", LiveState("witness", view))
+    assert "alpha runs, without its supervisor" in outcome.assumed
+
+
 def test_acts_wait_for_rest_or_for_as_long_as_they_say() -> None:
     acts = read("power off alpha, then after 30 s power on alpha and standby beta, then online beta", CLUSTER)
     assert [(act.text, act.after_s) for act in acts] == [

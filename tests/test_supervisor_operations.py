@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from appliance.config.load import parse
+from appliance.decide.messages import Reported
 from appliance.decide.view import DrbdReport
-from appliance.errors import PairkeepError
+from appliance.errors import InputError, PairkeepError
 from appliance.lab.pair import CLUSTER_TOML
 from tests.on_the_bus import Bus
 from tests.test_config_virtual import PAIR, web
@@ -122,3 +123,21 @@ def test_draining_is_answered_with_the_servers_when_all_are_heard(ask: Ask) -> N
     assert answers == []
     hear_own(bus.core, bus.desk)
     assert answers == [("", '["web/10.9.2.21"]')]
+
+
+def test_who_only_votes_has_no_disk_to_take_up_or_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, desk = running()
+    core.me = "witness"
+    bus = Bus(monkeypatch, core, desk)
+    refused = "witness only votes and has no copy of shopdata\n  hint: give the command on alpha or beta"
+    assert bus.call("RecoverDisk", "shopdata") == [("Refused", refused)]
+    with pytest.raises(InputError, match="only votes"):
+        bus.operations.verify("shopdata")
+
+
+def test_a_group_that_not_every_node_has_heard_of_is_not_ordered_there(ask: Ask) -> None:
+    bus = ask()
+    late = replace(other("beta", bus.core.view.view_id).report, groups={})
+    bus.core.on_message("beta", Reported(late))
+    with pytest.raises(InputError, match="beta: its configuration does not have this group"):
+        bus.operations.switchover("shop", "")

@@ -10,8 +10,10 @@ from functools import partial
 
 from appliance.config.model import Cluster, Service
 from appliance.decide.messages import Change, Fenced, SetMaintenance, SetStandby, Switchover
+from appliance.decide.orders import destination, holder
 from appliance.errors import InputError
 from appliance.sim.cluster import SimCluster
+from appliance.supervisor.core import Core
 
 Value = str | float
 Do = Callable[..., None]
@@ -265,14 +267,18 @@ def _fail(sim: SimCluster, unit: str, *, for_good: bool) -> None:
 
 @_form("switchover GROUP", "to the other node")
 def switchover(sim: SimCluster, group: str) -> None:
-    here = next(iter(sim.serving(group)), None)
-    there = next(n.name for n in sim.cluster.workers if n.name != here)
-    switchover_to(sim, group, there)
+    _order(sim, partial(_switchover, group, ""), f"orders {group} to the other node")
 
 
 @_form("switchover GROUP WORKER", "to that node")
 def switchover_to(sim: SimCluster, group: str, node: str) -> None:
-    _wish(sim, Switchover("", group, node), f"orders {group} to {node}")
+    _order(sim, partial(_switchover, group, node), f"orders {group} to {node}")
+
+
+def _switchover(group: str, node: str, core: Core) -> None:
+    there = destination(core.view, core.cluster.group(group), node)
+    if there != holder(core.view, group):
+        core.wish(Switchover("", group, there))
 
 
 @_form("standby WORKER", "let it run nothing")
@@ -303,12 +309,16 @@ def confirm_fenced(sim: SimCluster, node: str) -> None:
 
 
 def _wish(sim: SimCluster, change: Change, words: str) -> None:
+    _order(sim, lambda core: core.wish(change), words)
+
+
+def _order(sim: SimCluster, order: Callable[[Core], None], words: str) -> None:
     """On the first node whose supervisor accepts it, as a person would."""
     refused = "no supervisor runs"
     for site in sim.sites.values():
         if site.process is not None and site.machine.running:
             try:
-                site.process.core.wish(change)
+                order(site.process.core)
             except InputError as error:
                 refused = error.message
             else:

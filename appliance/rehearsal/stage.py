@@ -120,7 +120,8 @@ class Stage:
         if node not in self.state.view.record.detached:
             return DrbdReport()
         # Its own word is missing; what the other side of the connection says of it is not.
-        peer = self.state.view.reports[self.state.cluster.peer_of(node)].drbd.get(drbd, DrbdReport())
+        report = self.state.view.reports.get(self.state.cluster.peer_of(node))
+        peer = report.drbd.get(drbd, DrbdReport()) if report is not None else DrbdReport()
         if peer.disconnected:
             return DrbdReport()
         return DrbdReport(peer.peer_role, peer.peer_disk, "Connected", peer.disk, peer.role)
@@ -140,6 +141,8 @@ class Stage:
         for node, report in self.state.view.reports.items():
             for group in self.state.cluster.groups:
                 share = report.groups.get(group.name)
+                if share is not None and share.blocked:
+                    self.assumed.append(f"the stop of {group.name} that fails on {node} works at the next try")
                 for resource, fails in zip(group.resources, share.fails if share else (), strict=False):
                     if fails:
                         self.assumed.append(

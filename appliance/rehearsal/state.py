@@ -59,7 +59,7 @@ def _share(cluster: Cluster, report: Report, group: Group) -> GroupReport:
     ids = [r.id for r in group.resources]
     stopped: State = "stopped"
     found: tuple[State, ...] = tuple(states.get(i, stopped) for i in ids)
-    return GroupReport(found, tuple(fails.get(i, 0) for i in ids), share.stuck)
+    return GroupReport(found, tuple(fails.get(i, 0) for i in ids), share.stuck, blocked=share.blocked)
 
 
 def _nothing(group: Group) -> GroupReport:

@@ -8,8 +8,6 @@ from typing import Any
 
 from appliance import __version__
 from appliance.config.model import Group
-from appliance.decide.company import forbidden
-from appliance.decide.eligible import obstacle, worn_out
 from appliance.decide.messages import (
     Cleanup,
     Discard,
@@ -20,6 +18,7 @@ from appliance.decide.messages import (
     SetStandby,
     Switchover,
 )
+from appliance.decide.orders import destination, holder
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
 from appliance.lvs.drain import chosen
@@ -61,27 +60,12 @@ class SupervisorOperations:
 
     def switchover(self, group: str, node: str) -> str:
         """Order ``group`` to ``node``, or to the best other one when empty; returns the node's name."""
-        wanted = self._group(group)
-        view = self._core.view
-        here = next((n for n in view.members if (r := view.reports.get(n)) and r.groups[group].active), None)
         if node:
             self._node(node)
-        others = [node] if node else [n.name for n in self._core.cluster.workers if n.name != here]
-        if view.record.maintenance:
-            raise InputError("the cluster is in maintenance", hint="pairkeep maintenance off")
-        if not view.quorate:
-            raise InputError("there is no quorum, so nothing can be moved", hint="pairkeep status")
-        reasons: list[str] = []
-        for name in others:
-            reason = forbidden(view, wanted, name) or obstacle(view, wanted, name)
-            if reason is None and (worn := worn_out(view, wanted, name)) is not None:
-                reason = f"{worn} (pairkeep cleanup {group}, once that is repaired)"
-            if reason is None:
-                if name != here:
-                    self._core.wish(Switchover("", group, name))
-                return name
-            reasons.append(f"{name}: {reason}")
-        raise InputError(f"{group} cannot go to {'; '.join(reasons)}")
+        there = destination(self._core.view, self._group(group), node)
+        if there != holder(self._core.view, group):
+            self._core.wish(Switchover("", group, there))
+        return there
 
     def standby(self, node: str, on: bool, done: Done) -> None:
         self._node(node)
@@ -171,7 +155,7 @@ class SupervisorOperations:
 
     def recover_disk(self, drbd: str, done: Done) -> None:
         """Take up this node's disk again, or a blank one in its place."""
-        self._drbd(drbd)
+        self._own_drbd(drbd)
         side = self._core.local.drbd.get(drbd, DrbdReport())
         if side.disk != "Diskless":
             raise InputError(f"the disk of {drbd} on {self._core.me} is {side.disk}, so it is not missing")
@@ -203,7 +187,7 @@ class SupervisorOperations:
         self._applying.apply(text, who, why, unchecked, done)
 
     def verify(self, drbd: str) -> None:
-        self._drbd(drbd)
+        self._own_drbd(drbd)
         self._verifier.start(drbd)
 
     def split_brain(self, drbd: str) -> None:
@@ -216,6 +200,14 @@ class SupervisorOperations:
         names = [d.name for d in self._core.cluster.drbd]
         if name not in names:
             raise InputError(f"there is no DRBD resource {name!r}; there is {', '.join(names) or 'none'}")
+
+    def _own_drbd(self, name: str) -> None:
+        self._drbd(name)
+        if name not in self._service.executor.drbd:
+            workers = " or ".join(n.name for n in self._core.cluster.workers)
+            raise InputError(
+                f"{self._core.me} only votes and has no copy of {name}", hint=f"give the command on {workers}"
+            )
 
     def _side(self, drbd: str, node: str) -> DrbdReport:
         report = self._core.view.reports.get(node)
