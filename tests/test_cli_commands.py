@@ -15,6 +15,11 @@ import pytest
 
 from appliance.cli import bus
 from appliance.cli.main import main
+from appliance.decide.view import Configuration, Record
+from appliance.upkeep.versions import Versions
+from tests.test_config_virtual import PAIR, web
+
+GOOD = Path(__file__).parent / "config/good"
 
 
 class Supervisor:
@@ -188,3 +193,28 @@ def test_watching_goes_on_when_an_answer_is_missed(
     assert told.err.count("does not answer") == 1
     supervisor(Status=NO_ANSWER)
     assert main(["status"]) == 1
+
+
+# What is in force, and not a draft ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["target", "list"], (GOOD / "san.toml").read_text()),
+        (["initiator", "list"], (GOOD / "shared-disk.toml").read_text()),
+        (["realserver", "script", "--for", "10.9.2.21"], PAIR + web('forward = "dr"')),
+    ],
+    ids=["targets", "initiators", "realservers"],
+)
+def test_what_is_shown_is_in_force_whatever_is_being_edited(
+    words: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draft = tmp_path / "cluster.toml"
+    draft.write_text("a draft")
+    here = Versions(draft, tmp_path / "versions", tmp_path / "running.json", tmp_path)
+    monkeypatch.setattr("appliance.upkeep.versions.Versions", lambda: here)
+    monkeypatch.setattr("appliance.supervisor.store.load", lambda: Record(config=Configuration(4, text)))
+    monkeypatch.setattr("appliance.drivers.initiator.sessions", lambda _target: ())
+    assert main(words) == 0
+    assert capsys.readouterr().out

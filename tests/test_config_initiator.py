@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.cli import initiator as command
 from appliance.cli.main import main
 from appliance.config.initiator import Initiator, InitiatorRole, initiator_name
 from appliance.config.iscsi import Portal, portal
 from appliance.config.load import load, parse
 from appliance.config.model import Filesystem
+from appliance.decide.view import Configuration, Record
 from appliance.render import render_all
 from appliance.upkeep.difference import difference
 
@@ -93,7 +93,8 @@ def test_a_change_of_a_target_stops_the_group_that_is_logged_in_there() -> None:
 def test_the_list_tells_what_there_is_but_no_account(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "CLUSTER_TOML", FILE)
+    in_force = Record(config=Configuration(1, FILE.read_text()))
+    monkeypatch.setattr("appliance.supervisor.store.load", lambda: in_force)
     assert main(["initiator", "list"]) == 0
     told = capsys.readouterr().out
     assert told.splitlines()[:2] == [

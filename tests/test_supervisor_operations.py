@@ -136,8 +136,8 @@ def test_who_only_votes_has_no_disk_to_take_up_or_compare(monkeypatch: pytest.Mo
 
 
 def test_a_group_that_not_every_node_has_heard_of_is_not_ordered_there(ask: Ask) -> None:
-    bus = ask()
+    bus = ask("----")
     late = replace(other("beta", bus.core.view.view_id).report, groups={})
     bus.core.on_message("beta", Reported(late))
     with pytest.raises(InputError, match="beta: its configuration does not have this group"):
-        bus.operations.switchover("shop", "")
+        bus.operations.switchover("shop", "beta")

@@ -9,8 +9,6 @@ from typing import Any
 
 from appliance.cli.parsers import Subparsers, add_json, command, print_json
 
-CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
-
 
 def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "initiator", "look at the disks that come from iSCSI targets")
@@ -21,9 +19,10 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from appliance.config.load import load
+    from appliance.supervisor import store
+    from appliance.upkeep.versions import Versions
 
-    cluster = load(CLUSTER_TOML)
+    cluster = Versions().cluster_in_force(store.load())
     found = [_entry(cluster, config) for config in cluster.initiators]
     if args.json:
         print_json(found)

@@ -12,7 +12,6 @@ from appliance.cli.parsers import Subparsers, add_json, command, print_json
 if TYPE_CHECKING:
     from appliance.config.realserver import RealServer
 
-CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
 REALSERVER_TOML = Path("/etc/pairkeep/realserver.toml")
 
 
@@ -50,11 +49,14 @@ def run_script(args: argparse.Namespace) -> int:
 
 
 def _behind(args: argparse.Namespace) -> tuple[RealServer, ...]:
-    """By what the cluster's own file says of the machine with that address."""
+    """By what the cluster's own file says of the machine with that address; without FILE, the one in force."""
     from appliance.config.load import load
     from appliance.lvs.behind import realservers
+    from appliance.supervisor import store
+    from appliance.upkeep.versions import Versions
 
-    return realservers(load(args.file or CLUSTER_TOML), args.address)
+    cluster = Versions().cluster_in_force(store.load()) if args.file is None else load(args.file)
+    return realservers(cluster, args.address)
 
 
 def run_status(args: argparse.Namespace) -> int:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from appliance.config.model import Cluster
     from appliance.config.target import Acl, Lun, Target
 
-CLUSTER_TOML = Path("/etc/pairkeep/cluster.toml")
-
 
 def add(subparsers: Subparsers) -> None:
     parser = command(subparsers, "target", "look at the iSCSI targets that this cluster presents")
@@ -105,9 +103,10 @@ def render(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _cluster() -> Cluster:
-    from appliance.config.load import load
+    from appliance.supervisor import store
+    from appliance.upkeep.versions import Versions
 
-    return load(CLUSTER_TOML)
+    return Versions().cluster_in_force(store.load())
 
 
 def _lun(lun: Lun) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.config.load import parse, read
+from appliance.config.model import Cluster
 from appliance.decide.view import FIRST, Configuration, Record
 from appliance.drivers import keepalived
 from appliance.errors import InputError, PairkeepError
@@ -128,6 +129,11 @@ class Versions:
         if config.version:
             return config.version, config.text
         return 0, read(self._first if self._first.exists() else self.edited)
+
+    def cluster_in_force(self, record: Record) -> Cluster:
+        """What this node runs by, whatever somebody is about to make of its cluster.toml."""
+        version, text = self.in_force(record)
+        return parse(text, f"version {version} of cluster.toml, which is in force")
 
     def text_of(self, version: int) -> str:
         """Raises InputError when this node has never had it."""
