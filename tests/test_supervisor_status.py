@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from appliance.decide.messages import Reported
+from appliance.decide.messages import Reported, SetStandby
 from appliance.decide.steps import Stop
-from appliance.decide.view import GroupReport
+from appliance.decide.view import GroupReport, Stamp
 from appliance.supervisor import status
 from appliance.supervisor.core import OUTSIDE, Core
-from tests.test_core import CLUSTER, NODES, PROCESSES, Desk, hear_own, other, running
+from tests.test_core import BOTH, CLUSTER, NODES, PAIRED, PROCESSES, Desk, hear_own, other, restarted, running
 
 
 def test_a_node_may_have_fewer_resources_of_a_group_than_there_will_be() -> None:
@@ -58,3 +59,41 @@ def test_a_node_whose_corosync_has_died_says_so_and_how_it_does_itself() -> None
     desk.begun.clear()
     core.on_step_done(Stop("shop", 3), None, ("started", "started", "started", "stopped"))
     assert status._group(core, "shop")["state"] == "stopping"
+
+
+def _left(core: Core, desk: Desk, **witness: Any) -> str:
+    """alpha's group is stopped and beta has left; returns what is told of the group."""
+    core.on_members(8, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
+    said = other("witness", core.view.view_id).report
+    core.on_message("witness", Reported(replace(said, **{"groups": {}, "drbd": {}, **witness})))
+    hear_own(core, desk)
+    return str(status._group(core, "shop")["state"])
+
+
+def test_a_group_that_may_run_where_nobody_sees_it_is_not_called_stopped() -> None:
+    core, desk = restarted("----")
+    core.on_drbd("shopdata", replace(PAIRED, role="Secondary"))
+    core.on_quorum(True)
+    assert _left(core, desk) == "unknown"
+    assert status._group(core, "shop")["resources"][0]["state"] == "unknown"
+    core.on_members(12, (PROCESSES[0], PROCESSES[2]), ("alpha", "witness"))
+    assert status._group(core, "shop")["state"] == "unknown"  # the witness has not reported, nor has alpha
+    desk.time += CLUSTER.safety_wait_s
+    core.on_tick()
+    assert _left(core, desk, down=("beta",)) == "starting"
+
+
+def test_a_group_that_runs_on_unattended_is_not_called_stopped() -> None:
+    core, desk = restarted("----")
+    core.on_quorum(True)
+    record = replace(BOTH, stamp=Stamp(2, 0), detached=("beta",))
+    desk.time += CLUSTER.safety_wait_s
+    assert _left(core, desk, record=record, down=("beta",)) == "unknown"
+
+
+def test_a_group_that_runs_nowhere_is_stopped() -> None:
+    core, desk = running("----")
+    for node in ("alpha", "beta"):
+        core.wish(SetStandby("", node, True))
+    hear_own(core, desk)
+    assert status._group(core, "shop")["state"] == "stopped"

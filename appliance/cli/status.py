@@ -28,6 +28,7 @@ COLOURS = {
     "standby": WARN,
     "leaving": WARN,
     "silent": WARN,
+    "unknown": WARN,
     "stopped": BAD,
     "offline": BAD,
     "failed": BAD,

@@ -103,6 +103,7 @@ def _group(core: Core, name: str) -> Json:
     # A node that does not run by the same cluster.toml yet may have fewer resources in it.
     shares = {n: r.groups[name] for n, r in _reports(core).items() if name in r.groups}
     share = shares[holder] if holder else None
+    elsewhere = "unknown" if state == "unknown" else "stopped"
     return {
         "name": name,
         "state": state,
@@ -114,7 +115,7 @@ def _group(core: Core, name: str) -> Json:
         "resources": [
             {
                 "id": resource.id,
-                "state": next(iter(share.states[index:]), "stopped") if share else "stopped",
+                "state": next(iter(share.states[index:]), "stopped") if share else elsewhere,
                 "fails": {n: next(iter(s.fails[index:]), 0) for n, s in shares.items()},
             }
             for index, resource in enumerate(group.resources)
@@ -135,4 +136,12 @@ def _state(core: Core, name: str, placement: Placement) -> tuple[str, str | None
         if "failed" in share.states:
             return "failed", node
         return ("starting" if placement.node == node else "stopping"), node
-    return ("starting" if placement.node else "stopped"), None
+    if placement.node:
+        return "starting", None
+    return ("unknown" if any(_is_unseen(core, n.name) for n in core.cluster.workers) else "stopped"), None
+
+
+def _is_unseen(core: Core, node: str) -> bool:
+    """What runs there is not known: it has not reported, or is away and not surely down."""
+    down = core.quorate and core.view.surely_down(node)
+    return node not in _reports(core) and not down
