@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from appliance.cli import bus
 from appliance.cli.main import main
+from appliance.cli.parsers import WIDTH
 from appliance.decide.view import Configuration, Record
 from appliance.upkeep.versions import Versions
 from tests.test_config_virtual import PAIR, web
@@ -106,6 +108,7 @@ def test_a_program_that_recovers_reads_json_and_a_person_sees_both_sides(
     told = capsys.readouterr()
     assert "beta" in json.loads(told.out)["done"]
     assert "not the newest on record" in told.err
+    assert max(map(len, told.err.splitlines())) <= WIDTH
 
 
 def test_a_verify_that_is_not_waited_for_is_told_as_json(
@@ -218,3 +221,40 @@ def test_what_is_shown_is_in_force_whatever_is_being_edited(
     monkeypatch.setattr("appliance.drivers.initiator.sessions", lambda _target: ())
     assert main(words) == 0
     assert capsys.readouterr().out
+
+
+def test_why_says_only_of_other_nodes_that_it_is_not_there(
+    supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worn = "service:mariadb.service has failed there too often, which is more than a line of a small screen holds"
+    supervisor(Why={"group": "shop", "node": "alpha", "reason": worn, "nodes": {"alpha": worn, "beta": worn}})
+    assert main(["why", "shop"]) == 0
+    told = capsys.readouterr().out
+    assert "not on beta" in told
+    assert "not on alpha" not in told
+    assert max(map(len, told.splitlines())) <= WIDTH
+
+
+class _DBusError(Exception):
+    def get_dbus_name(self) -> str:
+        return f"org.freedesktop.DBus.Error.{self}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        ("AccessDenied", 2, "only root may ask the supervisor\n  hint: sudo pairkeep …"),
+        ("NoReply", 1, "what was asked of it may still come about"),
+        ("ServiceUnknown", 1, "the supervisor does not answer (ServiceUnknown)\n  hint: systemctl status pairkeep"),
+    ],
+)
+def test_whoever_gets_no_answer_is_told_why(
+    error: str, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse() -> None:
+        raise _DBusError(error)
+
+    dbus = SimpleNamespace(SystemBus=refuse, DBusException=_DBusError, Interface=None)
+    monkeypatch.setitem(sys.modules, "dbus", dbus)
+    assert main(["maintenance", "on"]) == code
+    assert said in capsys.readouterr().err

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from appliance.cli.main import main, parser
-from appliance.cli.status import WIDTH, render
+from appliance.cli.parsers import WIDTH
+from appliance.cli.status import render
 
 
 def _side(**changes: Any) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def _status(**changes: Any) -> dict[str, Any]:
         "cluster": "shop",
         "node": "alpha",
         "quorate": True,
+        "acts": True,
         "votes": {"present": 3, "total": 3},
         "maintenance": False,
         "nodes": [
@@ -53,6 +55,7 @@ def _status(**changes: Any) -> dict[str, Any]:
             {
                 "name": "shopdata",
                 "current": ["alpha"],
+                "established": True,
                 "verify": {"text": "no difference found (41 s)"},
                 "nodes": {
                     "alpha": _side(role="Primary", connection="SyncSource", sync_percent=43.2, sync_left_s=12),
@@ -67,7 +70,13 @@ def _status(**changes: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("maintenance", [False, True])
 def test_no_line_is_longer_than_the_screen(maintenance: bool) -> None:
-    lines = list(render(_status(maintenance=maintenance), colour=False))
+    status = _status(maintenance=maintenance, acts=False)
+    status["groups"][0]["resources"][0]["fails"] = {"alpha": 12, "beta": 11}
+    (disk,) = status["drbd"]
+    disk["nodes"]["alpha"] = _side(connection="SyncSource", suspended="fencing", sync_percent=0.2, sync_left_s=5400)
+    disk["current"] = []
+    lines = list(render(status, colour=False))
+    assert any("90 min left" in line for line in lines)
     assert max(len(line) for line in lines) <= WIDTH
 
 
@@ -104,3 +113,27 @@ def test_what_a_node_without_quorum_has_on_record_may_be_old() -> None:
     assert "newest data on alpha (as this node last knew)" in "\n".join(
         render(_status(quorate=False), colour=False)
     )
+
+
+def test_a_disk_that_nobody_has_any_more_is_not_one_that_nobody_has_yet() -> None:
+    status = _status()
+    status["drbd"][0]["current"] = []
+    text = "\n".join(render(status, colour=False))
+    assert "newest data on no node any more" in text
+    assert "pairkeep recover force shopdata NODE" in text
+    status["drbd"][0]["established"] = False
+    assert "newest data on no node yet" in "\n".join(render(status, colour=False))
+
+
+def test_what_speaks_against_where_a_group_is_to_run_is_no_reason_why_it_is_not_there() -> None:
+    status = _status()
+    status["groups"][0] |= {"state": "running", "node": "alpha", "target": "alpha"}
+    status["groups"][0]["nodes"]["alpha"] = "mariadb has failed there too often"
+    text = "\n".join(render(status, colour=False))
+    assert "not on beta" in text
+    assert "not on alpha" not in text
+
+
+def test_quorum_that_nobody_can_act_by_yet_is_called_so() -> None:
+    assert "it cannot act yet" in "\n".join(render(_status(acts=False), colour=False))
+    assert "cannot act" not in "\n".join(render(_status(), colour=False))

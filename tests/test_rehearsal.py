@@ -17,6 +17,7 @@ import pytest
 from appliance.build import package
 from appliance.build.folders import project_folder
 from appliance.cli.main import main
+from appliance.cli.parsers import WIDTH
 from appliance.config import load
 from appliance.config.model import Cluster
 from appliance.decide.view import ClusterView, DrbdReport, GroupReport, Record, Report, Stamp
@@ -369,6 +370,7 @@ def test_the_command_works_offline_and_its_exit_code_says_whether_all_is_well(
     text = capsys.readouterr().out
     assert "shop: runs on beta in the end; away for about 2" in text
     assert "data: nothing that was acknowledged is lost" in text
+    assert max(map(len, text.splitlines())) <= WIDTH
     assert main(["simulate", "--state", str(file), "--json", "witness off, then power off alpha"]) == 1
     outcome = json.loads(capsys.readouterr().out)
     assert outcome["good"] is False

@@ -97,3 +97,12 @@ def test_a_group_that_runs_nowhere_is_stopped() -> None:
         core.wish(SetStandby("", node, True))
     hear_own(core, desk)
     assert status._group(core, "shop")["state"] == "stopped"
+
+
+def test_corosyncs_quorum_is_not_enough_to_act() -> None:
+    core, desk = running()
+    assert (told := status.status(core, {}, []))["quorate"] and told["acts"]
+    core.on_members(8, PROCESSES[:1], NODES)
+    hear_own(core, desk)
+    told = status.status(core, {}, [])
+    assert (told["quorate"], told["acts"]) == (True, False)

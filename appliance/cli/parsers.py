@@ -6,11 +6,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from appliance.errors import InputError, PairkeepError
 from appliance.files import replace_file
+
+# Of the screen, in columns.
+WIDTH = 80
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -31,6 +36,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def print_json(value: object) -> None:
     json.dump(value, sys.stdout, indent=2, default=str)
     print()
+
+
+def wrapped(lead: str, text: str, painted: str = "", painted_width: int = 0) -> Iterator[str]:
+    """``lead``, a coloured word and ``text``; what does not fit goes on below, indented."""
+    indent = len(lead) + painted_width
+    lines = textwrap.wrap(text, WIDTH - indent) or [""]
+    yield f"{lead}{painted}{lines[0]}"
+    for more in lines[1:]:
+        yield f"{' ' * indent}{more}"
 
 
 def save(file: Path, data: bytes) -> None:

@@ -84,8 +84,8 @@ def _show(args: argparse.Namespace, sides: dict[str, Any]) -> None:
     for name, side in sides.items():
         record = "newest on record" if side["on_record"] else "not the newest on record"
         print(
-            f"  {name:<12} {side['role']:<10} {side['disk']:<13} {side['connection']:<13} "
-            f"{side['out_of_sync_kib']} KiB changed alone, {record}",
+            f"  {name:<12} {side['role']:<13}{side['disk']:<13}{side['connection']}\n"
+            f"               {side['out_of_sync_kib']} KiB changed alone, {record}",
             file=sys.stderr if args.json else sys.stdout,
         )
 

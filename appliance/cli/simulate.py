@@ -4,21 +4,19 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance.cli import bus
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, add_json, command, print_json, wrapped
 from appliance.errors import InputError
 
 if TYPE_CHECKING:
     from appliance.rehearsal.play import GroupFate, Outcome
     from appliance.rehearsal.state import LiveState
 
-WIDTH = 100
 EPILOG = """\
 sentences (upper case stands for a name or a number):
 {grammar}
@@ -84,23 +82,23 @@ def _state(file: Path | None) -> LiveState:
 def _told(outcome: Outcome) -> Iterator[str]:
     width = max((len(line.who) for line in outcome.lines), default=0)
     for line in outcome.lines:
-        yield from _wrapped(f"+{line.at:6.1f} s  {line.who:<{width}}  ", line.text)
+        yield from wrapped(f"+{line.at:6.1f} s  {line.who:<{width}}  ", line.text)
     if not outcome.rested:
-        yield from _wrapped("", f"It is not at rest after {outcome.seconds:.0f} s, and was watched no longer.")
+        yield from wrapped("", f"It is not at rest after {outcome.seconds:.0f} s, and was watched no longer.")
     yield ""
     for group in outcome.groups:
-        yield from _wrapped(f"{group.name}: ", _fate(group, outcome.seconds))
+        yield from wrapped(f"{group.name}: ", _fate(group, outcome.seconds))
         for node, reason in group.nodes.items() if group.node is None else ():
-            yield from _wrapped(f"  not on {node}: ", reason)
+            yield from wrapped(f"  not on {node}: ", reason)
     lost = f"THIS MUST NEVER BE, please report it: {outcome.violation}" if outcome.violation else ""
-    yield from _wrapped("data: ", lost or "nothing that was acknowledged is lost")
+    yield from wrapped("data: ", lost or "nothing that was acknowledged is lost")
     for drbd, nodes in outcome.newest.items():
-        yield from _wrapped(f"newest data of {drbd} in the end: ", " and ".join(nodes) or "no node that is known")
+        yield from wrapped(f"newest data of {drbd} in the end: ", " and ".join(nodes) or "no node that is known")
     for text in outcome.assumed:
-        yield from _wrapped("assumed: ", text)
+        yield from wrapped("assumed: ", text)
     if outcome.unmeasured:
         steps = ", ".join(f"{step} {seconds:g} s" for step, seconds in outcome.unmeasured.items())
-        yield from _wrapped("not measured here yet, so assumed: ", steps)
+        yield from wrapped("not measured here yet, so assumed: ", steps)
 
 
 def _fate(group: GroupFate, end: float) -> str:
@@ -114,10 +112,3 @@ def _fate(group: GroupFate, end: float) -> str:
 
 def _rough(seconds: float) -> str:
     return f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
-
-
-def _wrapped(lead: str, text: str) -> Iterator[str]:
-    lines = textwrap.wrap(text, WIDTH - len(lead)) or [""]
-    yield lead + lines[0]
-    for more in lines[1:]:
-        yield " " * len(lead) + more

@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 from appliance.cli import bus
 from appliance.cli.events import line
-from appliance.cli.parsers import Subparsers, command
+from appliance.cli.parsers import WIDTH, Subparsers, command, wrapped
 from appliance.cli.watch import add_watch, show
 
-WIDTH = 80
 GOOD, WARN, BAD, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     "running": GOOD,
@@ -61,6 +59,8 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
     quorum = paint("yes" if status["quorate"] else "NO")
     head = f"cluster {status['cluster']}   quorum "
     yield f"{head}{quorum} ({votes['present']} of {votes['total']} votes)   seen from {status['node']}"
+    if status["quorate"] and not status["acts"]:
+        yield "But it cannot act yet: the reasons are below."
     if status["maintenance"]:
         yield "MAINTENANCE: nothing is started, stopped or moved (pairkeep maintenance off)"
     yield ""
@@ -68,36 +68,48 @@ def render(status: dict[str, Any], *, colour: bool) -> Iterator[str]:
     for node in status["nodes"]:
         role = "votes only" if node["votes_only"] else "worker"
         detail = node["detail"] if node["state"] not in ("online", "standby") or node["detail"] else role
-        yield from _wrapped(f"  {node['name']:<12} ", paint(node["state"], 10), 10, detail)
+        yield from wrapped(f"  {node['name']:<12} ", detail, paint(node["state"], 10), 10)
         for warning in node["warnings"]:
-            yield from _wrapped("    ! ", "", 0, warning)
+            yield from wrapped("    ! ", warning)
     for group in status["groups"]:
         yield ""
         where = f"on {group['node']}" if group["node"] else ""
         yield f"group {group['name']}   {paint(group['state'])} {where}"
         if group["state"] != "running" or group["target"] != group["node"]:
-            yield from _wrapped("  why: ", "", 0, group["reason"])
+            yield from wrapped("  why: ", group["reason"])
         for node, reason in group["nodes"].items():
-            yield from _wrapped(f"  not on {node}: ", "", 0, reason)
+            if node != group["target"]:
+                yield from wrapped(f"  not on {node}: ", reason)
         for resource in group["resources"]:
             fails = ", ".join(f"failed {count}x on {node}" for node, count in resource["fails"].items() if count)
-            yield f"  {resource['id'][:40]:<41}{paint(resource['state'], 10)}{fails}"[: WIDTH + 20]
+            yield from wrapped(f"  {resource['id'][:40]:<41}", fails, paint(resource["state"], 10), 10)
     for drbd in status["drbd"]:
         yield ""
-        newest = " and ".join(drbd["current"]) or "no node yet"
-        known = "" if status["quorate"] else " (as this node last knew)"
-        yield f"disk {drbd['name']}   newest data on {newest}{known}"
-        for node, side in drbd["nodes"].items():
-            yield f"  {node:<12} {side['role']:<13}{paint(side['disk'], 13)}{side['connection']}{_sync(side)}"
-        if any(side["split_brain"] for side in drbd["nodes"].values()):
-            hint = f"pairkeep recover split-brain {drbd['name']}"
-            yield from _wrapped("  ", "", 0, f"split brain: both copies were changed apart from each other; {hint}")
-        if drbd["verify"]:
-            yield from _wrapped("  verify: ", "", 0, drbd["verify"]["text"])
+        yield from _disk(drbd, status["quorate"], paint)
     yield ""
     yield "last events"
     for event in status["events"][-5:]:
         yield f"  {line(event)}"[:WIDTH]
+
+
+def _disk(drbd: dict[str, Any], quorate: bool, paint: Callable[[str, int], str]) -> Iterator[str]:
+    nobody = "no node any more" if drbd["established"] else "no node yet"
+    known = "" if quorate else " (as this node last knew)"
+    yield from wrapped(
+        f"disk {drbd['name']}   newest data on ", f"{' and '.join(drbd['current']) or nobody}{known}"
+    )
+    for node, side in drbd["nodes"].items():
+        state = f"{side['connection']}{_sync(side)}"
+        yield from wrapped(f"  {node:<12} {side['role']:<13}", state, paint(side["disk"], 13), 13)
+    if drbd["established"] and not drbd["current"]:
+        yield from wrapped(
+            "  ", f"whose copy counts is a person's to say: pairkeep recover force {drbd['name']} NODE"
+        )
+    if any(side["split_brain"] for side in drbd["nodes"].values()):
+        hint = f"pairkeep recover split-brain {drbd['name']}"
+        yield from wrapped("  ", f"split brain: both copies were changed apart from each other; {hint}")
+    if drbd["verify"]:
+        yield from wrapped("  verify: ", drbd["verify"]["text"])
 
 
 def _sync(side: dict[str, Any]) -> str:
@@ -108,14 +120,9 @@ def _sync(side: dict[str, Any]) -> str:
         filled = int(side["sync_percent"] / 10)
         text += f" [{'#' * filled}{'.' * (10 - filled)}] {side['sync_percent']:.0f} %"
         if side["sync_left_s"] is not None:
-            text += f", {side['sync_left_s']:.0f} s left"
+            text += f", {_roughly(side['sync_left_s'])} left"
     return text
 
 
-def _wrapped(lead: str, painted: str, painted_width: int, text: str) -> Iterator[str]:
-    """``lead``, a coloured word and ``text``; what does not fit goes on below, indented."""
-    indent = len(lead) + painted_width
-    lines = textwrap.wrap(text, WIDTH - indent) or [""]
-    yield f"{lead}{painted}{lines[0]}"
-    for more in lines[1:]:
-        yield f"{' ' * indent}{more}"
+def _roughly(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 
 from appliance.cli import bus
-from appliance.cli.parsers import Subparsers, add_json, command, print_json
+from appliance.cli.parsers import Subparsers, add_json, command, print_json, wrapped
 
 
 def add(subparsers: Subparsers) -> None:
@@ -21,7 +21,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(answer)
     else:
-        print(f"{answer['group']}: {answer['reason']}")
+        lines = list(wrapped(f"{answer['group']}: ", answer["reason"]))
         for node, reason in answer["nodes"].items():
-            print(f"  not on {node}: {reason}")
+            if node != answer["node"]:
+                lines += wrapped(f"  not on {node}: ", reason)
+        print("\n".join(lines))
     return 0

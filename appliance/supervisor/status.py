@@ -18,6 +18,7 @@ Json = dict[str, Any]
 def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> Json:
     """The whole state as this node sees it.
 
+    ``quorate`` is corosync's word; ``acts``: something can be begun, which takes supervisors that agree besides.
     ``verifies``: per DRBD resource the running or last verify; ``events``: the last ones, oldest first.
     """
     view = core.view
@@ -25,6 +26,7 @@ def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> 
         "cluster": core.cluster.name,
         "node": core.me,
         "quorate": core.quorate,
+        "acts": view.quorate,
         "fencing": core.cluster.fencing,
         "votes": {"present": len(view.members), "total": len(core.cluster.nodes)},
         "settled": view.settled,
@@ -36,6 +38,7 @@ def status(core: Core, verifies: Mapping[str, Json], events: Iterable[Json]) -> 
             {
                 "name": drbd.name,
                 "current": list(view.record.current.get(drbd.name, ())),
+                "established": drbd.name in view.record.current,
                 "nodes": {
                     name: asdict(report.drbd[drbd.name])
                     for name, report in _reports(core).items()
