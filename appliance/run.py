@@ -58,20 +58,23 @@ def run(
     stdin: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    shown: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``argv`` (never through a shell) and return it with ``stdout`` and ``stderr`` as text.
 
     ``env`` is laid over this process's environment. Without ``stdin`` the program reads end-of-file.
+    ``shown``: what it prints goes where this process prints, and is not returned.
     Raises RunError when ``check`` and it does not exit with 0, or when ``timeout_s`` ran out;
     InputError when the program does not exist.
     """
     words = [os.fspath(word) for word in argv]
+    output_to = None if shown else subprocess.PIPE
     try:
         program = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output_to,
+            stderr=output_to,
             text=True,
             errors="replace",
             env=None if env is None else {**os.environ, **env},
@@ -95,8 +98,8 @@ def run(
         _killed(program)
         raise
     if check and program.returncode != 0:
-        raise RunError(words, program.returncode, stderr or stdout)
-    return subprocess.CompletedProcess(words, program.returncode, stdout, stderr)
+        raise RunError(words, program.returncode, stderr or stdout or "")
+    return subprocess.CompletedProcess(words, program.returncode, stdout or "", stderr or "")
 
 
 def _killed(program: subprocess.Popen[str]) -> str:
@@ -107,6 +110,6 @@ def _killed(program: subprocess.Popen[str]) -> str:
     """
     program.kill()
     try:
-        return "".join(program.communicate(timeout=KILLED_S))
+        return "".join(text for text in program.communicate(timeout=KILLED_S) if text)
     except subprocess.TimeoutExpired:
         return ""

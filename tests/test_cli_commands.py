@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from appliance.cli import bus
+from appliance.cli import apply, bus
 from appliance.cli.main import main
 from appliance.cli.parsers import WIDTH
 from appliance.decide.view import Configuration, Record
@@ -258,3 +258,50 @@ def test_whoever_gets_no_answer_is_told_why(
     monkeypatch.setitem(sys.modules, "dbus", dbus)
     assert main(["maintenance", "on"]) == code
     assert said in capsys.readouterr().err
+
+
+# What takes long --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"), [(False, 3, "systemctl reboot"), (KeyboardInterrupt(), 130, "goes on")]
+)
+def test_an_upgrade_that_is_not_over_says_how_it_goes_on(
+    ends: Any,
+    code: int,
+    said: str,
+    supervisor: Stand,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    begun = tmp_path / "upgrade.json"
+    begun.touch()
+
+    def upgrade(*_arguments: object, **_more: object) -> Any:
+        if isinstance(ends, BaseException):
+            raise ends
+        return ends
+
+    supervisor()
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for name, value in (("check", lambda *_, **__: None), ("upgrade", upgrade)):
+        monkeypatch.setattr(f"appliance.upkeep.upgrade.{name}", value)
+    monkeypatch.setattr("appliance.upkeep.upgrade.Tools", lambda **_: SimpleNamespace(begun=begun))
+    assert main(["upgrade", "--yes"]) == code
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+    assert "standby" in told.out + told.err
+
+
+def test_an_apply_says_whom_it_waits_for(
+    monkeypatch: pytest.MonkeyPatch, supervisor: Stand, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status(*behind: str) -> Any:
+        nodes = [{"name": n, "state": "online", "up_to_date": n not in behind} for n in ("alpha", "beta")]
+        return {"config": 4, "settled": True, "nodes": nodes}
+
+    supervisor(Preview={"changes": []}, Status=iter([status("beta"), status("beta"), NO_ANSWER, status()]))
+    monkeypatch.setattr(apply, "PATIENCE_S", 0)
+    assert apply._taken_up("", 4, []) == ["alpha", "beta"]
+    assert capsys.readouterr().err == "waiting for beta\n"

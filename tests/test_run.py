@@ -63,3 +63,14 @@ def test_who_is_interrupted_lets_the_program_tidy_up(tmp_path: Path) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert not made.exists()
+
+
+def test_what_is_shown_goes_where_this_process_prints(capfd: pytest.CaptureFixture[str]) -> None:
+    done = run(["sh", "-c", "echo seen; echo wrong >&2"], shown=True)
+    assert (done.stdout, done.stderr) == ("", "")
+    told = capfd.readouterr()
+    assert (told.out, told.err) == ("seen\n", "wrong\n")
+    with pytest.raises(RunError, match="sh ended with 4"):
+        run(["sh", "-c", "exit 4"], shown=True)
+    with pytest.raises(RunError, match="ran out of time"):
+        run(["sleep", "60"], shown=True, timeout_s=0.1)

@@ -60,7 +60,7 @@ class Pair:
     def tools(self) -> Tools:
         begun = self.folder / "begun"
         ask = (self.status, self.stand_aside, self.take_part)
-        return Tools(self.me, self.boot_id, *ask, self.run, self.done.append, self.wait, begun)
+        return Tools(self.me, self.boot_id, *ask, self.run, self.run, self.done.append, self.wait, begun)
 
     def status(self) -> dict[str, Any]:
         sides = {n: {"disk": "UpToDate", "connection": "Connected"} for n in ("alpha", "beta")}
@@ -201,7 +201,7 @@ def test_what_cannot_be_mended_keeps_the_node_in_standby(tmp_path: Path) -> None
 
     for _ in range(2):
         with pytest.raises(RunError, match="error processing package corosync"):
-            upgrade(replace(pair.tools, run=fail), [], hand_over=False)
+            upgrade(replace(pair.tools, install=fail), [], hand_over=False)
         assert pair.standby == {"beta"}
 
 
@@ -331,6 +331,8 @@ def test_what_goes_wrong_on_the_way_leaves_the_node_in_standby_and_can_be_gone_o
     with pytest.raises(PairkeepError, match="the copy of shopdata on beta is Inconsistent, SyncTarget"):
         upgrade(pair.tools, look(pair.tools), hand_over=False)
     assert pair.standby == {"beta"}
+    said = [text for text in pair.done if text.startswith("waiting until all is well again")]
+    assert said == [f"{said[0].splitlines()[0]}\n  the copy of shopdata on beta is Inconsistent, SyncTarget"]
     with pytest.raises(InputError, match="not now"):
         check(pair.tools, hand_over=False)
     pair.broken.clear()

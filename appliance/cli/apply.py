@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 CHECK_S = 60
 TAKE_UP_S = 300
+# After so long people are told who is waited for.
+PATIENCE_S = 10
 POLL_S = 0.5
 
 
@@ -117,6 +120,7 @@ def _fate(group: GroupFate, stops: bool) -> str:
 def _taken_up(text: str, version: int, away: list[str]) -> list[str]:
     """Wait until all nodes but those ``away`` run by it; returns their names."""
     deadline = time.monotonic() + TAKE_UP_S
+    told, tell_at = set[str](), time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         time.sleep(POLL_S)
         try:
@@ -131,6 +135,9 @@ def _taken_up(text: str, version: int, away: list[str]) -> list[str]:
                     "somebody else has applied something at the same moment; this one is not in force"
                 )
             return ready
+        if (late := wanted - set(ready)) != told and time.monotonic() >= tell_at:
+            told = late
+            print(f"waiting for {' and '.join(sorted(late)) or 'a majority of the disks'}", file=sys.stderr)
     raise PairkeepError(f"not all nodes have taken it up within {TAKE_UP_S} s", hint="pairkeep status")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from appliance.errors import InputError, PairkeepError
 WAIT_S = 600
 POLL_S = 2.0
 APT_S = 3600
+# What it ends with when the machine has to be restarted before it can go on.
+RESTART = 3
 
 
 def add(subparsers: Subparsers) -> None:
@@ -29,6 +32,7 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Exit code 3 when the machine has to be restarted before it can go on."""
     from appliance.run import run as run_program
     from appliance.upkeep.upgrade import Tools, check, look, upgrade
 
@@ -43,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         stand_aside=lambda: bus.call("StandAside", me),
         take_part=lambda: bus.call("Standby", me, False),
         run=lambda argv: run_program(argv, env=quiet, timeout_s=APT_S).stdout,
+        install=lambda argv: run_program(argv, env=quiet, timeout_s=APT_S, shown=True),
         say=lambda text: print(text, flush=True),
         wait=_wait,
     )
@@ -52,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         print("an upgrade has begun here, and goes on")
         updates = []
     else:
+        tools.say("looking for updates")
         updates = look(tools)
         for update in updates:
             print(f"  {update.package} {update.old} -> {update.new}")
@@ -61,10 +67,20 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return 0
     confirm(args, f"{me} runs nothing meanwhile.", me)
-    if upgrade(tools, updates, hand_over=args.hand_over):
-        print(f"{me} is upgraded and takes part again; now the next node")
-    else:
-        print("the kernel is a new one: systemctl reboot, then pairkeep upgrade once more")
+    try:
+        done = upgrade(tools, updates, hand_over=args.hand_over)
+    except KeyboardInterrupt:
+        if tools.begun.exists():
+            print(
+                f"\n{me} stays as it is, in standby perhaps; the same command goes on from there", file=sys.stderr
+            )
+        raise
+    if not done:
+        print(
+            f"the kernel is a new one, and {me} stays in standby: systemctl reboot, then pairkeep upgrade once more"
+        )
+        return RESTART
+    print(f"{me} is upgraded and takes part again; now the next node")
     return 0
 
 

@@ -57,6 +57,7 @@ class Begun:
 class Tools:
     """``status``, ``stand_aside`` and ``take_part`` ask the supervisor; ``run`` returns what a program printed.
 
+    ``install`` runs one that takes its time, which people see at work.
     ``stand_aside`` comes to nothing when another node does so first. ``wait`` passes time until something is
     reached, and says whether it was.
     """
@@ -67,6 +68,7 @@ class Tools:
     stand_aside: Callable[[], None]
     take_part: Callable[[], None]
     run: Callable[[Sequence[str]], str]
+    install: Callable[[Sequence[str]], object]
     say: Callable[[str], None]
     wait: Callable[[Callable[[], bool]], bool]
     begun: Path = BEGUN
@@ -166,7 +168,7 @@ def upgrade(tools: Tools, updates: Sequence[Update], *, hand_over: bool) -> bool
         _hand_over(tools, goes_on=goes_on)
     if goes_on:
         for argv in MEND:
-            tools.run(argv)
+            tools.install(argv)
         updates = look(tools)
     begun = _install(tools, begun, updates)
     if begun.kernel and begun.boot_id == tools.boot_id:
@@ -226,14 +228,23 @@ def _install(tools: Tools, begun: Begun, updates: Sequence[Update]) -> Begun:
     _keep(tools, Begun(tools.boot_id, kernel, installing=True))
     if updates:
         tools.say(f"{len(updates)} packages are upgraded")
-        tools.run([*APT, *UPGRADE])
+        tools.install([*APT, *UPGRADE])
     done = Begun(tools.boot_id, kernel)
     _keep(tools, done)
     return done
 
 
 def _wait(tools: Tools, what: str, standby: str | None) -> None:
-    if not tools.wait(lambda: not obstacles(tools.status(), standby=standby)):
+    told: list[str] = []
+
+    def reached() -> bool:
+        wrong = obstacles(tools.status(), standby=standby)
+        if wrong and wrong != told:
+            told[:] = wrong
+            tools.say("\n  ".join((f"waiting until {what}", *wrong)))
+        return not wrong
+
+    if not tools.wait(reached):
         wrong = obstacles(tools.status(), standby=standby)
         raise PairkeepError(
             "\n  ".join((f"stopped here, waiting until {what}", *wrong)),
