@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.build import export
+from appliance.build import export, image
+from appliance.cli.main import main
 from appliance.errors import InputError
 from appliance.run import RunError, run
 
@@ -15,19 +16,19 @@ from appliance.run import RunError, run
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
-    (folder / "b.qcow2").write_bytes(b"disk")
-    (folder / "a.packages").write_text("dbus 1 amd64\n")
+    (folder / "pairkeep-b.qcow2").write_bytes(b"disk")
+    (folder / "pairkeep-a.packages").write_text("dbus 1 amd64\n")
     export.write_sums(folder)
     return folder
 
 
 def test_the_sums_are_what_sha256sum_checks(folder: Path) -> None:
     assert [line.split("  ")[1] for line in (folder / export.SUMS).read_text().splitlines()] == [
-        "a.packages",
-        "b.qcow2",
+        "pairkeep-a.packages",
+        "pairkeep-b.qcow2",
     ]
     run(["sha256sum", "--check", "--strict", export.SUMS], cwd=folder)
-    (folder / "b.qcow2").write_bytes(b"disc")
+    (folder / "pairkeep-b.qcow2").write_bytes(b"disc")
     with pytest.raises(RunError):
         run(["sha256sum", "--check", "--strict", export.SUMS], cwd=folder)
 
@@ -63,3 +64,42 @@ def test_what_cannot_be_exported_is_refused_before_anything_is_done(tmp_path: Pa
     export.check("witness-metal", ["ova"], None)
     with pytest.raises(InputError, match=r"there is no key .*/key"):
         export.check("witness", ["qcow2"], tmp_path / "key")
+
+
+def test_a_folder_that_holds_anything_but_an_export_is_never_replaced(folder: Path, tmp_path: Path) -> None:
+    """What a person names by mistake, such as a home folder, must not go."""
+
+    def check(target: Path) -> None:
+        export.check("witness", ["qcow2"], None, target)
+
+    check(tmp_path / "not-there-yet")
+    (tmp_path / "empty").mkdir()
+    check(tmp_path / "empty")
+    (folder / f"{export.SUMS}.sig").touch()
+    check(folder)
+    (folder / "notes").write_text("mine")
+    with pytest.raises(InputError, match=r"out is replaced as a whole, and notes in it is not of an export"):
+        check(folder)
+    (folder / "notes").unlink()
+    (folder / "pairkeep-more").mkdir()
+    with pytest.raises(InputError, match="pairkeep-more in it is not of an export"):
+        check(folder)
+    with pytest.raises(InputError, match="and it is a file"):
+        check(folder / "pairkeep-b.qcow2")
+    # A folder of somebody else's images has sums as well.
+    other = tmp_path / "downloads"
+    other.mkdir()
+    (other / "debian.iso").touch()
+    export.write_sums(other)
+    with pytest.raises(InputError, match=r"debian.iso in it is not of an export"):
+        check(other)
+
+
+def test_the_command_refuses_before_it_builds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "ensure", lambda *_: pytest.fail("it builds"))
+    (tmp_path / "diary").touch()
+    assert main(["image", "export", "witness", "--to", str(tmp_path)]) == 2
+    assert "diary in it is not of an export" in capsys.readouterr().err
+    assert (tmp_path / "diary").exists()

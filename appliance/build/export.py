@@ -19,10 +19,14 @@ SUMS = "SHA256SUMS"
 # What `ssh-keygen -Y verify` is to be told as well: signatures of one purpose serve no other.
 NAMESPACE = "file"
 _SPACE_MIB = 3000
+_STEM = "pairkeep-"
 
 
-def check(name: str, wanted: Sequence[str], key: Path | None) -> None:
-    """Raise InputError when the image ``name`` cannot be exported like this; nothing is changed."""
+def check(name: str, wanted: Sequence[str], key: Path | None, target: Path | None = None) -> None:
+    """Raise InputError when the image ``name`` cannot be exported like this; nothing is changed.
+
+    ``target`` is the folder that a person named: it may hold an export, which is replaced, and nothing else.
+    """
     described = spec.load(name, folders.project_folder())
     for one in wanted:
         if one not in FORMATS:
@@ -36,6 +40,11 @@ def check(name: str, wanted: Sequence[str], key: Path | None) -> None:
         require_programs(("ssh-keygen",))
         if not key.is_file():
             raise InputError(f"there is no key {key}", hint="to make one: ssh-keygen -t ed25519 -f KEY")
+    if target is not None and (alien := _alien(target)) is not None:
+        raise InputError(
+            f"the folder {target} is replaced as a whole, and {alien}",
+            hint="name a folder that is not there yet, is empty, or has an export and nothing else in it",
+        )
 
 
 def folder_of(image: Image) -> Path:
@@ -52,7 +61,7 @@ def export(
     """
     require_space(target.parent, _SPACE_MIB, f"exporting {image.name}")
     with layers.atomic_folder(target) as making:
-        stem = f"pairkeep-{image.name}-{image.key[:8]}"
+        stem = f"{_STEM}{image.name}-{image.key[:8]}"
         raw = making / f"{stem}.raw"
         with progress.phase(f"disk of {image.name}"):
             disk.make(image, tools, raw)
@@ -79,6 +88,21 @@ def sign(folder: Path, key: Path) -> None:
     signature by an Ed25519 key is the same each time.
     """
     run(["ssh-keygen", "-q", "-Y", "sign", "-f", key, "-n", NAMESPACE, folder / SUMS])
+
+
+def _alien(target: Path) -> str | None:
+    """What at ``target`` is not of an earlier export, in words; None where all of it is, or nothing is there."""
+    if not target.exists():
+        return None
+    if not target.is_dir():
+        return "it is a file"
+    sums = target / SUMS
+    lines = sums.read_text(errors="replace").splitlines() if sums.is_file() else []
+    listed = {name for line in lines if (name := line.partition("  ")[2]).startswith(_STEM)}
+    for path in sorted(target.iterdir()):
+        if not path.is_file() or path.name not in {*listed, SUMS, f"{SUMS}.sig"}:
+            return f"{path.name} in it is not of an export"
+    return None
 
 
 def _convert(made: formats.Disk, wanted: set[str], tools: Tools, progress: Progress) -> None:

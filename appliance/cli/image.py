@@ -37,7 +37,10 @@ def add(subparsers: Subparsers) -> None:
         help="qcow2 (default), raw, vmdk, ova, or libvirt (a domain for virsh, and qcow2); may be given again",
     )
     export.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="replaced as a whole; default: below build/export"
+        "--to",
+        type=Path,
+        metavar="FOLDER",
+        help="an earlier export there is replaced, and anything else refused; default: below build/export",
     )
     export.add_argument("--sign", type=Path, metavar="KEY", help="an SSH key by which SHA256SUMS is signed")
     add_json(export)
@@ -85,11 +88,12 @@ def run_export(args: argparse.Namespace) -> int:
     from appliance.build.progress import Progress
 
     formats = args.format or ["qcow2"]
-    export.check(args.name, formats, args.sign)
+    named = args.to and args.to.resolve()
+    export.check(args.name, formats, args.sign, named)
     progress = Progress()
     made = image.ensure(args.name, progress)
-    target = args.to or export.folder_of(made)
-    files = export.export(made, target.resolve(), formats, args.sign, tools.ensure(progress), progress)
+    target = named or export.folder_of(made)
+    files = export.export(made, target, formats, args.sign, tools.ensure(progress), progress)
     if args.json:
         print_json({"name": made.name, "key": made.key, "files": [str(path) for path in files]})
     else:
