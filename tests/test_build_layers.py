@@ -58,13 +58,15 @@ def test_a_failed_build_leaves_the_last_good_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
-def test_remains_of_killed_builds_are_swept(tmp_path: Path) -> None:
-    (tmp_path / ".image-1.abcd").mkdir()
-    (tmp_path / ".image-1.lock").touch()
-    (tmp_path / ".other.abcd").mkdir()
-    (tmp_path / "image-1").mkdir()
-    layers.sweep(tmp_path, "image-")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".image-1.lock", ".other.abcd", "image-1"]
+def test_remains_of_killed_builds_are_swept_and_those_of_others_stay(tmp_path: Path) -> None:
+    key = layers.key_of("what it is made of")
+    (tmp_path / f".image-{key}.abcd").mkdir()
+    stays = [f".image-{key}.lock", f".image-metal-{key}.abcd", ".other.abcd", f"image-{key}"]
+    (tmp_path / stays[0]).touch()
+    for name in stays[1:]:
+        (tmp_path / name).mkdir()
+    layers.sweep(tmp_path, f"image-{layers.ANY_KEY}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == stays
 
 
 def test_missing_programs_are_all_named_with_their_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,7 @@ def _build(plan: _Plan, programs: tools.Tools, progress: Progress, refresh: bool
     folder = folders.build_folder() / "images" / ".store" / f"{plan.spec.name}-{key}"
     made = _read(folder) is None
     if made:
-        layers.sweep(folder.parent, f"{plan.spec.name}-")
+        layers.sweep(folder.parent, f"{plan.spec.name}-{layers.ANY_KEY}")
         with layers.atomic_folder(folder) as making:
             _make(plan, programs, layer, index, key, making, progress)
     _point_to(folder, plan.spec.name)
@@ -308,7 +308,8 @@ def _point_to(folder: Path, name: str) -> None:
 
 def _forget_old(name: str, newest: Path) -> None:
     """Remove all but the newest KEPT older images of ``name``, and layers of it that none of these uses."""
-    older = [path for path in newest.parent.glob(f"{name}-*") if path != newest and _read(path) is not None]
+    built = newest.parent.glob(f"{name}-{layers.ANY_KEY}")
+    older = [path for path in built if path != newest and _read(path) is not None]
     older.sort(key=lambda path: (path / "manifest.json").stat().st_mtime, reverse=True)
     gone = {_layer_of(path) for path in older[KEPT:]}
     for path in older[KEPT:]:

@@ -17,6 +17,8 @@ from appliance.build.progress import Progress
 
 # Beside a layer's files: their sizes and SHA-256 sums. Written last, so its absence means "unfinished".
 SUMS = "sums.json"
+# Matches what `key_of` gives, and so tells "database-KEY" from "database-metal-KEY".
+ANY_KEY = "[0-9a-f]" * 20
 
 
 def key_of(inputs: Any) -> str:
@@ -60,9 +62,12 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def sweep(folder: Path, prefix: str) -> None:
-    """Remove what ``atomic_folder`` left of builds that were killed; call with their lock held."""
-    for left in folder.glob(f".{prefix}*.*"):
+def sweep(folder: Path, names: str) -> None:
+    """Remove what ``atomic_folder`` left in ``folder`` of builds that were killed; call with their lock held.
+
+    ``names`` matches the names of their targets, as for glob, and must match no others.
+    """
+    for left in folder.glob(f".{names}.*"):
         if left.is_dir():
             remove(left)
 
