@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,11 +60,15 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     shown: bool = False,
+    group: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run ``argv`` (never through a shell) and return it with ``stdout`` and ``stderr`` as text.
 
     ``env`` is laid over this process's environment. Without ``stdin`` the program reads end-of-file.
     ``shown``: what it prints goes where this process prints, and is not returned.
+    ``group``: it and all that it starts are a process group of their own, which is told to end as a whole. That is
+    for one that leaves its work to children, or signals its whole group. A terminal's Ctrl-C reaches it only by way
+    of this process, and it can ask nothing on that terminal.
     Raises RunError when ``check`` and it does not exit with 0, or when ``timeout_s`` ran out;
     InputError when the program does not exist.
     """
@@ -79,6 +84,7 @@ def run(
             errors="replace",
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,
+            process_group=0 if group else None,
         )
     except FileNotFoundError as error:
         if cwd is not None and not cwd.exists():
@@ -89,26 +95,37 @@ def run(
     try:
         stdout, stderr = program.communicate(stdin, timeout_s)
     except subprocess.TimeoutExpired as error:
-        output = _killed(program)
+        output = _killed(program, group)
         raise RunError(words, None, output, program if program.poll() is None else None) from error
     except BaseException:
-        program.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            program.communicate(timeout=TIDY_S)
-        _killed(program)
+        try:
+            _signal(program, signal.SIGTERM, group)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                program.communicate(timeout=TIDY_S)
+        finally:
+            _killed(program, group)
         raise
     if check and program.returncode != 0:
         raise RunError(words, program.returncode, stderr or stdout or "")
     return subprocess.CompletedProcess(words, program.returncode, stdout or "", stderr or "")
 
 
-def _killed(program: subprocess.Popen[str]) -> str:
+def _signal(program: subprocess.Popen[str], number: signal.Signals, group: bool) -> None:
+    """Signal ``program``, or its ``group``: that has its number for as long as it has not been waited for."""
+    if not group:
+        program.send_signal(number)
+    elif program.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, number)
+
+
+def _killed(program: subprocess.Popen[str], group: bool) -> str:
     """End ``program``; returns what it had printed.
 
     One that waits in the kernel for a disk cannot be ended before the disk answers. It is not waited for, or the
     time that it was given would be no bound.
     """
-    program.kill()
+    _signal(program, signal.SIGKILL, group)
     try:
         return "".join(text for text in program.communicate(timeout=KILLED_S) if text)
     except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from appliance.build import bootstrap, layers, requirements, tools
 from appliance.build.progress import Progress
 from appliance.errors import InputError
+from appliance.run import RunError
 
 
 def quiet() -> tuple[Progress, io.StringIO]:
@@ -106,6 +108,46 @@ def test_the_mmdebstrap_command() -> None:
         "deb http://m/debian trixie-updates main",
         "deb http://m/security trixie-security main",
     )
+
+
+# What is left of mmdebstrap here: it keeps its files where TMPDIR says, and the disk is full.
+STAND_IN = """#!/bin/sh
+[ "$1" != --unshare-helper ] || { shift; exec "$@"; }
+mkdir "$TMPDIR/mmdebstrap.X" && touch "$TMPDIR/mmdebstrap.X/file" && ls -d "$TMPDIR"/../pairkeep-* >&2
+echo "E: No space left on device" >&2
+kill -HUP 0
+sleep 10
+"""
+
+
+def test_a_disk_that_fills_is_told_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs, temporary = tmp_path / "bin", tmp_path / "tmp"
+    for folder in (programs, temporary):
+        folder.mkdir()
+    (programs / "mmdebstrap").write_text(STAND_IN)
+    (programs / "mmdebstrap").chmod(0o755)
+    monkeypatch.setattr(bootstrap, "SEARCH_PATH", f"{programs}:{requirements.SEARCH_PATH}")
+    monkeypatch.setattr(bootstrap, "_ALONE", ())
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    killed, others = (
+        temporary / f"pairkeep-{layers.key_of(str(tmp_path / layer))}.left"
+        for layer in ("packages-1", "packages-2")
+    )
+    for folder in (killed, others):
+        (folder / "mmdebstrap.Y/proc").mkdir(parents=True)
+    with pytest.raises(RunError, match="No space left on device") as failure:
+        bootstrap.bootstrap(
+            tmp_path / "root.tar",
+            tmp_path / "packages-1",
+            variant="minbase",
+            suite="trixie",
+            source_lines=(),
+            path_rules=(),
+            packages=("udev",),
+        )
+    # Before it began, what a killed build of this layer had left was gone; another one may be working on its own.
+    assert killed.name not in failure.value.output
+    assert list(temporary.iterdir()) == [others]
 
 
 @pytest.mark.parametrize(

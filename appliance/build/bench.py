@@ -205,6 +205,7 @@ def _unpack(tree: Path, packages: Sequence[str]) -> None:
     packed = tree / "tree.tar"
     bootstrap.bootstrap(
         packed,
+        tree,
         variant="apt",
         suite=SUITE,
         source_lines=bootstrap.sources(SUITE, MIRROR, None),

@@ -13,7 +13,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,17 +71,6 @@ def ensure(name: str, progress: Progress = SILENT) -> Image:
     the last good image stays in either case.
     """
     return build(name, progress)[0]
-
-
-def ensure_all(names: Sequence[str], progress: Progress = SILENT) -> dict[str, Image]:
-    """As ``ensure`` for several images, which are built at the same time."""
-    stale = [plan for plan in map(_plan, names) if _is_current(plan) is None]
-    for plan in stale:
-        _check_host(plan, refresh=False)
-    if stale:
-        tools.ensure(progress)
-    with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-        return dict(zip(names, pool.map(lambda name: ensure(name, progress), names), strict=True))
 
 
 def build(name: str, progress: Progress, *, refresh: bool = False) -> tuple[Image, bool]:
@@ -185,6 +173,7 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
         with progress.phase(f"packages of {plan.spec.name} ({len(plan.spec.packages)} and what they need)"):
             bootstrap.bootstrap(
                 folder / "root.tar",
+                plan.layer,
                 variant="minbase",
                 suite=plan.spec.suite,
                 source_lines=plan.spec.sources_of_build,

@@ -134,7 +134,7 @@ def ensure(progress: Progress) -> Tools:
                     progress.phase("Debian 13 tools tree (QEMU, e2fsprogs, GRUB, Python)"),
                     layers.atomic_folder(tree) as making,
                 ):
-                    _make_tree(making)
+                    _make_tree(making, tree)
     return Tools(tree)
 
 
@@ -154,10 +154,11 @@ def qemu_argv() -> tuple[str, ...]:
     return tools().qemu_argv()
 
 
-def _make_tree(folder: Path) -> None:
+def _make_tree(folder: Path, tree: Path) -> None:
     packed = folder / "tree.tar"
     bootstrap.bootstrap(
         packed,
+        tree,
         variant="extract",  # unpacked and not configured: no maintainer script is needed to run programs
         suite=SUITE,
         source_lines=bootstrap.sources(SUITE, MIRROR, SECURITY_MIRROR),

@@ -6,9 +6,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from types import FrameType
 
 from appliance import __version__
 from appliance.errors import PairkeepError
@@ -72,19 +74,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         argcomplete.autocomplete(commands)
     args = commands.parse_args(arguments)
+    # As timeout(1) and CIs send it. Python would be gone at once, and what it has begun go on or stay behind.
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         code: int = args.run(args)
     except PairkeepError as error:
         print(f"pairkeep: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("pairkeep: interrupted", file=sys.stderr)
-        return 130
+        return 128 + (error.args[0] if error.args else signal.SIGINT)
     except BrokenPipeError:
         # The reader (head, less) has seen enough; keep Python from complaining at exit.
         sys.stderr.close()
         return 0
     return code
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt(number)
 
 
 if __name__ == "__main__":
