@@ -5,16 +5,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
+import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from appliance.build.layers import locked
+from appliance.build.progress import SILENT
 from appliance.cli import fault as cli
 from appliance.errors import InputError
-from appliance.lab import keeper, snapshots
+from appliance.lab import cluster, keeper, snapshots
 from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
-from appliance.lab.spec import BootImage, Disk, MachineSpec
+from appliance.lab.spec import BootImage, Disk, MachineSpec, Topology
+from appliance.run import run
 
 
 @pytest.fixture
@@ -51,13 +58,88 @@ def test_a_half_made_snapshot_does_not_count(tmp_path: Path) -> None:
         snapshots.load(tmp_path)
 
 
-def test_the_newest_snapshots_and_those_in_use_stay(tmp_path: Path) -> None:
-    for age, name in enumerate(("newest", "newer", "used", "old")):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / snapshots.DESCRIPTION).touch()
-        os.utime(tmp_path / name / snapshots.DESCRIPTION, (1000 - age, 1000 - age))
-    snapshots.prune(tmp_path, [tmp_path / "used"], 2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer", "newest", "used"]
+def saved(folder: Path, age_s: float) -> Path:
+    """A snapshot that was used so long ago."""
+    folder.mkdir(parents=True)
+    (folder / snapshots.DESCRIPTION).touch()
+    os.utime(folder / snapshots.DESCRIPTION, (time.time() - age_s,) * 2)
+    return folder
+
+
+def test_the_snapshots_used_last_and_those_in_use_stay(tmp_path: Path) -> None:
+    for age, name in enumerate(("newest.1", "newer.10", "used.1", "old.1")):
+        saved(tmp_path / name, 10 * age)
+    snapshots.prune(tmp_path, [tmp_path / "used.1"], 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["newer.10", "newest.1", "used.1"]
+
+
+def test_a_snapshot_that_was_replaced_goes_when_nobody_can_be_about_to_use_it(tmp_path: Path) -> None:
+    for name, age in (("pair.9", 9999), ("pair.10", 9), ("pair.11", 9999), ("other.1", 9999), ("pair", 9999)):
+        saved(tmp_path / name, age)
+    assert snapshots.last_of(tmp_path, "pair") == tmp_path / "pair.11"
+    assert snapshots.last_of(tmp_path, "third") is None
+    snapshots.prune(tmp_path, [], 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.1", "pair.10", "pair.11"]
+
+
+class FormedLab:
+    """Takes the place of machines: what they would be restored from."""
+
+    up_from: ClassVar[list[Path]] = []
+
+    @staticmethod
+    def names() -> list[str]:
+        return []
+
+    @classmethod
+    def open(cls, _: str) -> FormedLab:
+        return cls()
+
+    def up(self, _: Topology, base: Path) -> FormedLab:
+        assert base.is_dir()
+        self.up_from.append(base)
+        return self
+
+
+def test_a_cluster_formed_anew_takes_nothing_away_from_labs_that_run_from_the_last_one(
+    build: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def form(folder: Path, topology: Topology, *_: object) -> None:
+        saved(folder, 9999)
+        (folder / snapshots.DESCRIPTION).write_text(topology.dumps())
+
+    monkeypatch.setattr(cluster, "Lab", FormedLab)
+    monkeypatch.setattr(cluster, "_form", form)
+    monkeypatch.setattr(FormedLab, "up_from", [])
+    (build / "cache/lab-images").mkdir(parents=True)
+    machines = Topology((), (), {}, "tcg", ("qemu",), ("qemu-img",), "10")
+    for anew in (False, False, True, False):
+        cluster.formed("one", machines, lambda _: None, SILENT, anew=anew)
+    first, second = (build / f"cache/lab-formed/{machines.key()}.{number}" for number in (1, 2))
+    assert FormedLab.up_from == [first, first, second, second]
+    # Each use counts, so it is not thrown away beside others that were formed later.
+    assert first.is_dir()
+    assert time.time() - (second / snapshots.DESCRIPTION).stat().st_mtime < 60
+
+
+SESSION = """
+import sys
+import pytest
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "--rootdir", sys.argv[1], sys.argv[1]]))
+"""
+
+
+def test_the_scenarios_run_once_at_a_time(build: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Their labs have names, and who begins ends what has such a name."""
+    scenarios = tmp_path_factory.mktemp("scenarios")
+    shutil.copy(Path(__file__).parent.parent / "vm-tests/conftest.py", scenarios)
+    (scenarios / "test_one.py").write_text("def test_one(): pass\n")
+    session = [sys.executable, "-c", SESSION, str(scenarios)]
+    assert run(session, check=False).returncode == 0
+    with locked(build / ".vm-tests.lock", SILENT):
+        refused = run(session, check=False)
+    assert refused.returncode == 2
+    assert f"other scenarios are running in {build}" in refused.stdout + refused.stderr
 
 
 def test_images_that_nothing_refers_to_go(tmp_path: Path) -> None:

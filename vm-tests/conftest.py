@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -33,6 +34,21 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever forms a pair anew goes first, so that what it has formed serves all others."""
     items.sort(key=lambda item: "newly_formed" not in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> Iterator[None]:
+    """Labs have names, and who begins ends what an earlier run has left by that name: so one run at a time."""
+    build = folders.build_folder()
+    build.mkdir(parents=True, exist_ok=True)
+    with (build / ".vm-tests.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.exit(
+                f"other scenarios are running in {build}; PAIRKEEP_BUILD names another folder", returncode=2
+            )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from appliance.errors import InputError
@@ -87,13 +87,33 @@ def pin(image: BootImage, folder: Path) -> BootImage:
     return BootImage(image.key, kernel, initrd, root)
 
 
-def prune(folder: Path, keep: Sequence[Path], newest: int) -> None:
-    """Delete the snapshots in ``folder``, but for those in ``keep`` and the ``newest`` ones."""
+def last_of(folder: Path, name: str) -> Path | None:
+    """The whole snapshot ``name.NUMBER`` in ``folder`` that has the highest number; None when there is none."""
+    whole = sorted((path.parent for path in folder.glob(f"{name}.*/{DESCRIPTION}")), key=number_of)
+    return whole[-1] if whole else None
+
+
+def number_of(snapshot: Path) -> int:
+    return int(snapshot.suffix[1:])
+
+
+def prune(folder: Path, keep: Collection[Path], newest: int) -> None:
+    """Delete the snapshots in ``folder``, but for those (folders) in ``keep`` and the ``newest`` used last.
+
+    One beside which there is another with a higher number is needed by nobody who comes. But another process may
+    have found it just before, and be about to start machines from it.
+    """
     whole = [path.parent for path in folder.glob(f"*/{DESCRIPTION}")]
-    whole.sort(key=lambda path: (path / DESCRIPTION).stat().st_mtime, reverse=True)
-    for path in whole[newest:]:
+    last = {last_of(folder, path.stem) for path in whole}
+    current = sorted((path for path in whole if path in last), key=_used, reverse=True)
+    replaced = [path for path in whole if path not in last and time.time() - _used(path) > _LATELY_S]
+    for path in (*current[newest:], *replaced):
         if path not in keep:
             shutil.rmtree(path)
+
+
+def _used(snapshot: Path) -> float:
+    return (snapshot / DESCRIPTION).stat().st_mtime
 
 
 def prune_images(folder: Path, keep: Collection[Path]) -> None:
