@@ -7,7 +7,7 @@ import json
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -44,6 +44,33 @@ def test_a_handover_is_not_taken_for_two_primaries() -> None:
 
 def test_a_silent_machine_is_not_called_primary() -> None:
     assert primary_intervals(_samples("Primary", "silent", "Primary")) == []
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "sight"),
+    [
+        (_samples("Secondary", "Primary", "silent"), _samples("Secondary", "silent", "Secondary"), None),
+        (_samples("Primary", "Primary"), _samples("silent", "silent"), "not seen, of beta"),
+        (_samples("Secondary"), _samples("Secondary"), "not seen, of a Primary"),
+        ([], [], "not seen, of alpha and beta"),
+    ],
+)
+def test_who_saw_nothing_does_not_say_that_there_were_never_two_primaries(
+    alpha: list[Sample], beta: list[Sample], sight: str | None
+) -> None:
+    pair = _Told(Lab("none"))
+    pair.said = {"witness": {"quorate": True, "drbd": [{"nodes": {"alpha": {"disk": "UpToDate"}}}]}}
+    pair._watch.samples = {"alpha": alpha, "beta": beta}
+    # Nothing runs that would have to be ended.
+    with patch.object(Trial, "stop"):
+        if sight is None:
+            assert pair.finish().both_primary_s == 0
+        else:
+            with pytest.raises(PairkeepError, match=sight):
+                pair.finish()
+        # Where there is no DRBD there are no roles.
+        pair.said["witness"]["drbd"] = []
+        pair.finish()
 
 
 def test_the_longest_pause_after_a_moment_is_the_outage() -> None:

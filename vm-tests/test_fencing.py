@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
+from appliance.config.load import parse
+from appliance.lab import pair
 from appliance.lab.bmc import log_file
 from appliance.lab.machine import Machine
 from appliance.lab.trial import Trial, events
 
 HEARTBEAT_NETWORKS = (1, 2)
+# Devices are asked every five minutes (supervisor/fences.py), and one that is silent takes its time.
+WARNED_S = 420.0
 EDITED = "/etc/pairkeep/cluster.toml"
 
 
@@ -23,11 +27,8 @@ def test_after_a_power_cut_the_survivor_waits_for_the_device_and_not_for_the_wat
     fenced.wait_running(survivor.name)
     fenced.wait_rows(50)
     happened = events(fenced, survivor.name)
-    left = next(e["at"] for e in happened if e["kind"] == "left" and e["node"] == lost.name)
     off = next(e["at"] for e in happened if e["kind"] == "fenced" and e["node"] == lost.name)
-    began = next(
-        e["at"] for e in happened if e["kind"] == "step" and e["resource"].startswith("drbd") and e["at"] > left
-    )
+    left, began = _left_and_taken_over(happened, lost)
     assert left < off < began
     # It was switched on again by the survivor, and takes part as one that has just booted.
     fenced.wait_paired()
@@ -58,8 +59,20 @@ def test_a_device_that_does_not_answer_is_reported_and_the_watchdog_waited_for(f
     lost.power_off()
     fenced.wait_running(survivor.name)
     fenced.wait_rows(50)
-    told = [e["text"] for e in events(fenced, survivor.name)]
+    happened = events(fenced, survivor.name)
+    told = [e["text"] for e in happened]
     assert not any(text.startswith(f"{lost.name} is off") for text in told)
+    assert any(text.startswith(f"{lost.name} could not be switched off by {survivor.name}: ") for text in told)
+    # What it waits for begins when it sees the other one leave; times are told in milliseconds.
+    left, began = _left_and_taken_over(happened, lost)
+    assert began - left >= parse(pair.fenced()).safety_wait_s - 0.1
+    # Also when nobody needs a device it is asked now and then.
+    fenced.lab.wait_for(
+        "the silent device is warned of",
+        lambda: any(e.get("about") == f"fence:{lost.name}" and e["text"] for e in events(fenced, survivor.name)),
+        timeout_s=WARNED_S,
+        poll_s=5,
+    )
     _sound(fenced)
 
 
@@ -112,6 +125,13 @@ def _asked(trial: Trial, machine: Machine) -> list[str]:
         [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     )
     return [line["asked"] for line in lines]
+
+
+def _left_and_taken_over(happened: list[dict[str, Any]], lost: Machine) -> tuple[float, float]:
+    """When the survivor saw ``lost`` leave, and when its first step after that began."""
+    left = next(e["at"] for e in happened if e["kind"] == "left" and e["node"] == lost.name)
+    steps = (e for e in happened if e["kind"] == "step" and e["resource"].startswith("drbd") and e["at"] > left)
+    return left, next(step["at"] - step["seconds"] for step in steps)
 
 
 def _sound(trial: Trial) -> None:

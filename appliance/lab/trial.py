@@ -184,7 +184,10 @@ class Trial:
         self._watch.stop()
 
     def finish(self) -> Verdict:
-        """Stop the client, and see what the database holds of what was acknowledged."""
+        """Stop the client, and see what the database holds of what was acknowledged.
+
+        Raises PairkeepError when nobody has seen what the verdict tells of.
+        """
         self.stop()
         rows = {row.row for row in self.rows}
         held: set[int] = set()
@@ -192,6 +195,8 @@ class Trial:
             found = self.lab.run_client([*WRITER, str(self.log), "--check"], timeout_s=60).stdout
             held = set(json.loads(found))
         sides = self.status()["drbd"]
+        if sides:
+            self._watch.require_sight()
         disks = {name: side["disk"] for drbd in sides for name, side in drbd["nodes"].items()}
         return Verdict(len(rows), tuple(sorted(rows - held)), self._watch.both_primary_s(), disks)
 

@@ -14,6 +14,7 @@ from appliance.lab.lab import Lab
 
 PERIOD_S = 0.4
 WORKERS = ("alpha", "beta")
+SILENT = "silent"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,16 @@ class RoleWatch:
         alpha, beta = (primary_intervals(self.samples[name]) for name in WORKERS)
         return overlap_s(alpha, beta)
 
+    def require_sight(self) -> None:
+        """Raise PairkeepError when nothing was seen that could tell of two Primaries. Only where DRBD is.
+
+        A fault may silence a machine, but not for the whole of a scenario: each answers before it, or after it.
+        """
+        roles = {name: {sample.role for sample in samples} for name, samples in self.samples.items()}
+        unseen = [name for name, seen in roles.items() if not seen - {SILENT}]
+        if unseen or not any("Primary" in seen for seen in roles.values()):
+            raise PairkeepError(f"the roles were not seen, of {' and '.join(unseen or ['a Primary'])}: {roles}")
+
     def _watch(self, name: str) -> None:
         while not self._end.wait(PERIOD_S):
             asked = time.monotonic()
@@ -77,5 +88,5 @@ class RoleWatch:
                 found = re.search(r"\bro:(\w+)/", text)
                 role = found[1] if found else "Unconfigured"
             except PairkeepError:
-                role = "silent"
+                role = SILENT
             self.samples[name].append(Sample(asked, time.monotonic(), role))
