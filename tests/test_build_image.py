@@ -30,9 +30,10 @@ def built(store: Path, name: str, age: int) -> Path:
         (folder / file).write_bytes(b"content")
     layer = f"packages-{key}"
     (store.parents[1] / "cache" / layer).mkdir(parents=True)
-    manifest = {"name": name, "key": key, "layer": layer, "epoch": 1, "root_bytes": 7, "versions": {}}
+    manifest: dict[str, object] = {"name": name, "key": key, "layer": layer, "epoch": 1, "versions": {}}
+    manifest["bytes"] = dict.fromkeys(("root.raw", "vmlinuz", "initrd"), 7)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    os.utime(folder / "manifest.json", (1_000_000 - age,) * 2)
+    os.utime(folder, (1_000_000 - age,) * 2)
     return folder
 
 
@@ -40,7 +41,18 @@ def test_a_build_forgets_old_images_of_its_own_name_only(store: Path) -> None:
     """database-metal begins like database, and has images that somebody needs."""
     metal = built(store, "database-metal", age=100)
     newest, *older = [built(store, "database", age) for age in range(image.KEPT + 2)]
+    # Of a damaged one nobody knows the layer any more.
+    damaged = built(store, "database", age=99)
+    os.truncate(damaged / "manifest.json", 0)
     image._forget_old("database", newest)
     assert sorted(store.iterdir()) == sorted([metal, newest, *older[: image.KEPT]])
     layers_left = {path.name for path in (store.parents[1] / "cache").iterdir()}
-    assert layers_left == {image._layer_of(path) for path in store.iterdir()}
+    assert layers_left == {*map(image._layer_of, store.iterdir()), f"packages-{damaged.name.split('-')[1]}"}
+
+
+@pytest.mark.parametrize("file", ["root.raw", "vmlinuz", "initrd", "manifest.json"])
+def test_an_image_of_which_a_part_is_missing_is_none(store: Path, file: str) -> None:
+    folder = built(store, "witness", age=0)
+    assert image._read(folder) is not None
+    os.truncate(folder / file, 3)
+    assert image._read(folder) is None

@@ -60,6 +60,31 @@ def test_a_failed_build_leaves_the_last_good_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["image"]
 
 
+def test_a_folder_gets_its_name_when_its_files_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a power loss leaves names with nothing behind them, which would count as whole."""
+    target = tmp_path / "image"
+    for text in ("first", "second"):
+        asked: list[bool] = []
+
+        def settle(folder: Path, text: str = text, asked: list[bool] = asked) -> None:
+            asked.append((folder / "file").read_text() == text)
+            # What was there before is whole until then.
+            assert not target.exists() if text == "first" else (target / "file").read_text() == "first"
+
+        monkeypatch.setattr(layers, "settle", settle)
+        with layers.atomic_folder(target) as making:
+            (making / "file").write_text(text)
+        assert asked == [True]
+        assert (target / "file").read_text() == text
+    assert [path.name for path in tmp_path.iterdir()] == ["image"]
+
+
+def test_files_can_be_had_on_the_disk(tmp_path: Path) -> None:
+    layers.settle(tmp_path)
+
+
 def test_remains_of_killed_builds_are_swept_and_those_of_others_stay(tmp_path: Path) -> None:
     key = layers.key_of("what it is made of")
     (tmp_path / f".image-{key}.abcd").mkdir()

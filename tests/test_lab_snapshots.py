@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import Mock
 
 import pytest
 
@@ -22,6 +24,8 @@ from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 from appliance.lab.spec import BootImage, Disk, MachineSpec, Topology
 from appliance.run import run
+
+MACHINES = Topology((), (), {}, "tcg", ("qemu",), ("qemu-img",), "10")
 
 
 @pytest.fixture
@@ -39,6 +43,43 @@ def test_a_pinned_image_outlives_the_next_build(tmp_path: Path) -> None:
         file.unlink()
     assert pinned.root.read_text() == "root.raw"
     assert pinned.kernel.parent == tmp_path / "pinned/k1"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_image_that_was_damaged_and_made_again_is_pinned_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", Mock(side_effect=OSError))
+    files = [tmp_path / name for name in ("vmlinuz", "initrd", "root.raw")]
+    for file in files:
+        file.write_text("damaged")
+    image = BootImage("k1", *files)
+    pinned = snapshots.pin(image, tmp_path / "pinned")
+    before = pinned.root.stat().st_ino
+    snapshots.pin(image, tmp_path / "pinned")
+    assert pinned.root.stat().st_ino == before
+    for file in files:
+        file.unlink()
+        file.write_text("wh ole.")
+    snapshots.pin(image, tmp_path / "pinned")
+    assert {file.read_text() for file in (pinned.kernel, pinned.initrd, pinned.root)} == {"wh ole."}
+
+
+def test_a_saved_cluster_gets_its_name_when_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(keeper.TOPOLOGY).write_text(MACHINES.dumps())
+    target = tmp_path / "saved"
+    settled: list[bool] = []
+    monkeypatch.setattr(
+        keeper, "settle", lambda making: settled.append(not target.exists() and snapshots.load(making) == MACHINES)
+    )
+    monkeypatch.setattr(keeper, "networks", Mock())
+    asyncio.run(keeper.Keeper()._snapshot(target))
+    assert settled == [True]
+    assert snapshots.load(target) == MACHINES
 
 
 def test_a_restored_machine_gets_copies_of_the_empty_overlays(tmp_path: Path) -> None:
@@ -112,10 +153,9 @@ def test_a_cluster_formed_anew_takes_nothing_away_from_labs_that_run_from_the_la
     monkeypatch.setattr(cluster, "_form", form)
     monkeypatch.setattr(FormedLab, "up_from", [])
     (build / "cache/lab-images").mkdir(parents=True)
-    machines = Topology((), (), {}, "tcg", ("qemu",), ("qemu-img",), "10")
     for anew in (False, False, True, False):
-        cluster.formed("one", machines, lambda _: None, SILENT, anew=anew)
-    first, second = (build / f"cache/lab-formed/{machines.key()}.{number}" for number in (1, 2))
+        cluster.formed("one", MACHINES, lambda _: None, SILENT, anew=anew)
+    first, second = (build / f"cache/lab-formed/{MACHINES.key()}.{number}" for number in (1, 2))
     assert FormedLab.up_from == [first, first, second, second]
     # Each use counts, so it is not thrown away beside others that were formed later.
     assert first.is_dir()

@@ -7,14 +7,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from appliance.build import bootstrap, folders, layers, package, rootfs, slim, spec, tools, units
 from appliance.build.identity import uuid_of
@@ -31,6 +33,9 @@ KEPT = 3
 BOOTSTRAP_MIB = 900  # mmdebstrap's own folder, in TMPDIR
 PACKAGES_MIB = 1300  # the packages layer, and one that it replaces
 IMAGE_MIB = 1800  # root.tar and the root disk, with room to spare
+
+_BOOTED = ("vmlinuz", "initrd")
+_FILES = (*_BOOTED, "root.raw")
 
 
 @dataclass(frozen=True)
@@ -219,7 +224,7 @@ def _make(
         rootfs.compose(layer / "root.tar", index, entries, packed)
         _make_disk(programs, packed, folder / "root.raw", plan.spec.size_mib, key, index.epoch)
         packed.unlink()
-    for name in ("vmlinuz", "initrd"):
+    for name in _BOOTED:
         shutil.copyfile(layer / name, folder / name)
     manifest = {
         "name": plan.spec.name,
@@ -227,7 +232,7 @@ def _make(
         "inputs": plan.inputs,
         "layer": layer.name,
         "epoch": index.epoch,
-        "root_bytes": (folder / "root.raw").stat().st_size,
+        "bytes": {name: (folder / name).stat().st_size for name in _FILES},
         "versions": {one.name: one.version for one in package.installed(status)} | {package.NAME: ours.version},
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -256,9 +261,8 @@ def _make_disk(programs: tools.Tools, packed: Path, disk: Path, size_mib: int, k
 def _read(folder: Path) -> Image | None:
     """The image in ``folder``; None when there is none, or not the whole of it."""
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        root = folder / "root.raw"
-        if root.stat().st_size != manifest["root_bytes"]:
+        manifest = _manifest(folder)
+        if any((folder / name).stat().st_size != manifest["bytes"][name] for name in _FILES):
             return None
         return Image(
             name=manifest["name"],
@@ -266,7 +270,7 @@ def _read(folder: Path) -> Image | None:
             folder=folder,
             kernel=folder / "vmlinuz",
             initrd=folder / "initrd",
-            root=root,
+            root=folder / "root.raw",
             epoch=manifest["epoch"],
             versions=manifest["versions"],
         )
@@ -277,7 +281,7 @@ def _read(folder: Path) -> Image | None:
 def _is_current(plan: _Plan) -> Image | None:
     """The image of ``plan``, if it is there and made of just what the plan says; None otherwise."""
     image = current(plan.spec.name)
-    if image is None or json.loads((image.folder / "manifest.json").read_text())["inputs"] != plan.inputs:
+    if image is None or _manifest(image.folder)["inputs"] != plan.inputs:
         return None
     return image
 
@@ -298,14 +302,27 @@ def _point_to(folder: Path, name: str) -> None:
 def _forget_old(name: str, newest: Path) -> None:
     """Remove all but the newest KEPT older images of ``name``, and layers of it that none of these uses."""
     built = newest.parent.glob(f"{name}-{layers.ANY_KEY}")
-    older = [path for path in built if path != newest and _read(path) is not None]
-    older.sort(key=lambda path: (path / "manifest.json").stat().st_mtime, reverse=True)
-    gone = {_layer_of(path) for path in older[KEPT:]}
+    older = sorted((path for path in built if path != newest), key=lambda path: path.stat().st_mtime, reverse=True)
+    gone = _layers_of(older[KEPT:])
     for path in older[KEPT:]:
         layers.remove(path)
-    for layer in gone - {_layer_of(path) for path in newest.parent.glob("[!.]*") if _read(path)}:
+    for layer in gone - _layers_of(newest.parent.glob("[!.]*")):
         layers.remove(folders.cache_folder() / layer)
 
 
+def _layers_of(built: Iterable[Path]) -> set[str]:
+    """The layers that images were made of, as far as that can be read."""
+    found = set()
+    for path in built:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            found.add(_layer_of(path))
+    return found
+
+
 def _layer_of(folder: Path) -> str:
-    return str(json.loads((folder / "manifest.json").read_text())["layer"])
+    return str(_manifest(folder)["layer"])
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    return found

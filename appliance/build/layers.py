@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.build.progress import Progress
+from appliance.run import run
 
 # Beside a layer's files: their sizes and SHA-256 sums. Written last, so its absence means "unfinished".
 SUMS = "sums.json"
@@ -43,17 +44,28 @@ def locked(file: Path, progress: Progress) -> Iterator[None]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A new folder beside ``target`` that takes its name if the body succeeds, and goes away if not.
 
-    What stood at ``target`` before is replaced; nobody ever finds a half-made folder there.
+    What stood at ``target`` before is replaced; nobody ever finds a half-made folder there, nor after a power loss.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    making = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    making, replaced = (Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)) for _ in range(2))
     try:
         making.chmod(0o755)
         yield making
-        remove(target)
+        settle(making)
+        if target.exists():
+            target.rename(replaced)
         making.rename(target)
     finally:
         remove(making)
+        remove(replaced)
+
+
+def settle(folder: Path) -> None:
+    """Have all that was written to ``folder`` on the disk: before it takes a name by which it counts as whole.
+
+    As one syncfs(2): a tools tree has thousands of files, and a write that fails is told of as well.
+    """
+    run(["sync", "--file-system", folder])
 
 
 def remove(folder: Path) -> None:

@@ -25,6 +25,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from appliance.build.layers import settle
 from appliance.errors import InputError, PairkeepError
 from appliance.lab import networks, snapshots
 from appliance.lab.agent import AgentError
@@ -216,6 +217,7 @@ class Keeper:
                 place = (making / name, folder / name)
                 await asyncio.to_thread(snapshots.freeze_disks, self.topology, guest.spec, guest.folder, *place)
             (making / snapshots.DESCRIPTION).write_text(self.topology.dumps())
+            await asyncio.to_thread(settle, making)
             making.rename(folder)
         finally:
             if making.exists():

@@ -75,14 +75,15 @@ def lay_out_disks(spec: MachineSpec, source: Path, folder: Path) -> None:
 def pin(image: BootImage, folder: Path) -> BootImage:
     """The same image under names in ``folder`` that outlive the next build of it.
 
-    Hard links, so they cost nothing; copies where the file system has none between the two places.
+    Hard links, so they cost nothing; copies where the file system has none between the two places. An image that
+    was damaged and is made again has the same key: what is pinned is replaced by it.
     """
     home = folder / image.key
     home.mkdir(parents=True, exist_ok=True)
     os.utime(home)
     kernel, initrd, root = home / "vmlinuz", home / "initrd", home / "root.raw"
     for source, target in ((image.kernel, kernel), (image.initrd, initrd), (image.root, root)):
-        if not target.exists():
+        if not target.exists() or _stamp(source) != _stamp(target):
             _link(source, target)
     return BootImage(image.key, kernel, initrd, root)
 
@@ -131,8 +132,14 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), making)
     except OSError:
-        run(["cp", "--sparse=always", "--reflink=auto", source, making])
+        run(["cp", "--sparse=always", "--reflink=auto", "--preserve=timestamps", source, making])
     making.rename(target)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """What tells a file from one that was made anew, and is the same of a copy."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns
 
 
 def _virtual_size(disk: Path) -> int:
