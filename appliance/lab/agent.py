@@ -21,7 +21,6 @@ _LINE_LIMIT = 48 * 1024 * 1024
 _READ_BYTES = 64 * 1024
 _FIRST_POLL_S = 0.02
 _LONGEST_POLL_S = 0.25
-_STATUS_S = 5.0
 
 
 class AgentSilent(PairkeepError):
@@ -135,11 +134,13 @@ class Agent:
         pause_s = _FIRST_POLL_S
         while (left_s := deadline - time.monotonic()) > 0:
             try:
-                status = await self.call("guest-exec-status", {"pid": pid}, timeout_s=min(left_s, _STATUS_S))
+                # Waited for as long as may be: an agent that has told how a program ended forgets it, so whoever
+                # gave up on the answer would hear that there is no such program (QEMU qga/commands.c).
+                status = await self.call("guest-exec-status", {"pid": pid}, timeout_s=left_s)
             except AgentGone:
                 raise
             except AgentSilent:
-                continue
+                break
             if (ended := parse_ended(status)) is not None:
                 return ended
             await asyncio.sleep(min(pause_s, left_s))
