@@ -18,6 +18,9 @@ Argument = str | os.PathLike[str]
 KILLED_S = 1.0
 # How long a program may tidy up after itself when whoever asked for it does not want it any more.
 TIDY_S = 10.0
+# The kernel ends what follows these words when the thread that started it ends, however that comes (prctl(2),
+# PR_SET_PDEATHSIG).
+MORTAL = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 class RunError(PairkeepError):

@@ -12,13 +12,11 @@ from pathlib import Path
 
 from appliance.build import layers
 from appliance.build.requirements import SEARCH_PATH
-from appliance.run import run
+from appliance.run import MORTAL, run
 
 # As root mmdebstrap mounts /proc and /sys into its folder in /tmp. Killed, it would leave them there, where
 # whoever clears /tmp meets them; in namespaces of its own they go with it (unshare(1), --kill-child).
 _ALONE = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-# A group of its own does not end with this process, so the kernel sees to that (prctl(2), PR_SET_PDEATHSIG).
-_MORTAL = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def sources(suite: str, mirror: str, security_mirror: str | None) -> tuple[str, ...]:
@@ -95,10 +93,10 @@ def bootstrap(
     # for the next one. (initramfs-tools: kernel/postinst.d)
     quiet = {"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "INITRD": "No"}
     with _work_folder(layer) as work:
-        # A group: its main process leaves the work to others, and waits for them when it is told to end. When it
-        # cannot write it sends a SIGHUP to its whole group, which must not be that of `make` and ours.
+        # A group, since its main process leaves the work to others, and waits for them when it is told to end. When
+        # it cannot write it sends a SIGHUP to its whole group, which must not be that of `make` and ours.
         run(
-            (*_MORTAL, *(_ALONE if is_root else ()), *argv),
+            (*MORTAL, *(_ALONE if is_root else ()), *argv),
             env={"PATH": SEARCH_PATH, "TMPDIR": str(work), **quiet},
             group=True,
         )

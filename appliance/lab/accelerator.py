@@ -20,6 +20,7 @@ from appliance.build.progress import Progress
 from appliance.errors import InputError
 from appliance.lab.process import boot_id
 from appliance.lab.spec import BootImage
+from appliance.run import MORTAL
 
 VARIABLE = "PAIRKEEP_ACCEL"
 KVM = Path("/dev/kvm")
@@ -71,7 +72,7 @@ def probe(qemu: Sequence[str], kernel: Path, initrd: Path, device: Path = KVM) -
     if not os.access(device, os.R_OK | os.W_OK):
         return Choice("tcg", f"user {os.geteuid()} may not use {device}")
     argv = (
-        *(*qemu, "-accel", "kvm", "-cpu", "host", "-m", "256M", "-machine", "q35"),
+        *(*MORTAL, *qemu, "-accel", "kvm", "-cpu", "host", "-m", "256M", "-machine", "q35"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio"),
         *("-kernel", str(kernel), "-initrd", str(initrd), "-append", "console=ttyS0 panic=-1"),
     )

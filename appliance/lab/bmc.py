@@ -11,6 +11,7 @@ from pathlib import Path
 
 from appliance.errors import PairkeepError
 from appliance.lab.spec import BmcSpec
+from appliance.run import MORTAL
 
 READY = "ready"
 """What the process prints once it answers."""
@@ -35,9 +36,8 @@ class BmcProcess:
     async def start(self) -> None:
         """Returns when it answers. Raises PairkeepError when it does not come so far."""
         spec = self._spec
-        # The kernel ends it when the keeper ends, however that comes (prctl(2), PR_SET_PDEATHSIG).
         program = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", "appliance.lab.bmc_server"),
+            *(*MORTAL, sys.executable, "-m", "appliance.lab.bmc_server"),
             *(self._machine, spec.address, spec.user, spec.password, str(log_file(self._machine))),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

@@ -22,7 +22,7 @@ from appliance.lab import accelerator
 from appliance.lab.agent import Agent
 from appliance.lab.qemu import AGENT_SOCKET, CONSOLE_LOG, SERIAL_SOCKET, accelerator_arguments
 from appliance.lab.spec import BootImage
-from appliance.run import run
+from appliance.run import MORTAL, run
 
 # Of Debian's ovmf: code and variables. "secure" is UEFI with Microsoft's keys, which starts only what is signed.
 FIRMWARE: Mapping[str, tuple[str, str] | None] = {
@@ -83,11 +83,14 @@ class DiskMachine:
         """
 
         async def ask() -> str:
-            agent = Agent(self.folder.name, self.folder / AGENT_SOCKET)
+            # By way of a descriptor: the full name may be longer than a socket's may (unix(7)).
+            descriptor = os.open(self.folder, os.O_PATH)
+            agent = Agent(self.folder.name, Path(f"/proc/self/fd/{descriptor}/{AGENT_SOCKET}"))
             try:
                 ended = await agent.run(argv, stdin=None, timeout_s=timeout_s)
             finally:
                 agent.close()
+                os.close(descriptor)
             said = ended.stdout.decode(errors="replace")
             if ended.returncode != 0:
                 error = ended.stderr.decode(errors="replace")
@@ -152,7 +155,7 @@ def started(
     with (folder / "qemu.log").open("wb") as log:
         (folder / CONSOLE_LOG).touch()
         process = subprocess.Popen(
-            argv(tools, accelerated_by, firmware, hardware),
+            [*MORTAL, *argv(tools, accelerated_by, firmware, hardware)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -22,6 +22,7 @@ from appliance.lab.agent import Agent
 from appliance.lab.breakage import Breakage
 from appliance.lab.process import Process
 from appliance.lab.spec import MachineSpec, Topology
+from appliance.run import MORTAL
 
 _START_S = 20.0
 _QMP_S = 30.0
@@ -141,9 +142,8 @@ class Guest:
         argv = qemu.argv(self._topology, self.spec, life=self._lives, incoming=incoming)
         self._gone = asyncio.Event()
         with (self.folder / "qemu.log").open("ab") as output:
-            # The kernel ends QEMU when the keeper ends, however that comes (prctl(2), PR_SET_PDEATHSIG).
             self._program = await asyncio.create_subprocess_exec(
-                *("setpriv", "--pdeathsig", "KILL", "--", *argv),
+                *(*MORTAL, *argv),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

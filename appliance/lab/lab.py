@@ -31,7 +31,7 @@ from appliance.lab.connection import Connection, KeeperGone
 from appliance.lab.machine import Machine
 from appliance.lab.process import Process
 from appliance.lab.spec import Topology
-from appliance.run import run
+from appliance.run import MORTAL, run
 
 _KEEPER_START_S = 20.0
 _POLL_S = 0.25
@@ -152,10 +152,9 @@ class Lab:
     def popen_client(self, argv: Sequence[str], **more: Any) -> subprocess.Popen[str]:
         """Start a program of the host inside the lab's networks; ``more`` goes to Popen.
 
-        It ends with ``down``, and with this process, whatever ends that (prctl(2), PR_SET_PDEATHSIG).
+        It ends with ``down``, and with this process, whatever ends that.
         """
-        mortal = ("setpriv", "--pdeathsig", "KILL", "--")
-        client = subprocess.Popen([*self.inside(), *mortal, *argv], text=True, **more)
+        client = subprocess.Popen([*self.inside(), *MORTAL, *argv], text=True, **more)
         self._clients.append(client)
         return client
 
