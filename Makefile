@@ -6,7 +6,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PAIRKEEP := $(VENV)/bin/pairkeep
 # What Debian must have installed; everything else lives below .venv and build.
-HOST_PACKAGES := python3 python3-venv mmdebstrap debian-archive-keyring uidmap util-linux ca-certificates
+HOST_PACKAGES := python3 python3-venv mmdebstrap debian-archive-keyring uidmap util-linux ca-certificates curl
 RUNS ?= 10
 SEEDS ?= 5000
 JOBS ?= $(shell nproc)
@@ -18,8 +18,8 @@ help: ## list these targets
 
 setup: $(VENV)/.ready ## install what is needed; leaves the command at .venv/bin/pairkeep
 
-$(VENV)/.ready: pyproject.toml
-	@need=; for tool in python3 mmdebstrap newuidmap nsenter; do \
+$(VENV)/.ready: pyproject.toml Makefile
+	@need=; for tool in python3 mmdebstrap newuidmap nsenter curl; do \
 	    command -v $$tool >/dev/null || PATH=$$PATH:/usr/sbin:/sbin command -v $$tool >/dev/null || need="$$need $$tool"; done; \
 	python3 -c 'import ensurepip, venv' 2>/dev/null || need="$$need python3-venv"; \
 	if [ -n "$$need" ]; then \

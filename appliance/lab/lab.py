@@ -4,7 +4,7 @@
 with Lab.open("try").up(topology) as lab:
     lab["alpha"].exec(["uname", "-r"]).stdout
     lab["alpha"].power_off()
-    lab.run_client(["ping", "-c1", "10.9.1.12"])
+    lab.run_client(["curl", "http://10.9.1.100/"])
 """
 
 from __future__ import annotations
