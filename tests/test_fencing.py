@@ -239,6 +239,25 @@ def test_off_is_believed_only_when_a_device_says_so_afterwards(
             fence.Fence(node).off()
 
 
+def test_a_password_that_others_may_read_is_told_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "FOLDER", tmp_path)
+    agent, told, password = tmp_path / "fence_some", tmp_path / "told", tmp_path / "bmc.password"
+    agent.write_text(f"#!/bin/sh\ncat > {told}\nexit 2\n")
+    agent.chmod(0o755)
+    password.write_text(" tell me \n")
+    password.chmod(0o644)
+    node = replace(lab_cluster().nodes[0], fence=(FenceDevice(agent.name, password_file=str(password)),))
+    assert fence.Fence(node).check().problems == (
+        f"fence_some: {password}: found mode 0644, expected 0600: a password is nobody else's business",
+    )
+    assert not told.exists()
+    password.chmod(0o600)
+    assert fence.Fence(node).check() == fence.FenceState((), off=True)
+    assert "password= tell me \n" in told.read_text()
+    password.write_text("tell-me\naction=off\n")
+    assert fence.Fence(node).check().problems == (f"fence_some: {password}: found several lines, expected one",)
+
+
 def test_a_fenced_message_changes_no_record() -> None:
     view = seen(fenced(), worker("beta"), witness())
     assert fold(view, "beta", Fenced(view.view_id, "alpha")) is view

@@ -151,6 +151,16 @@ def test_sip_over_udp() -> None:
         thread.join()
 
 
+def test_a_password_that_others_may_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    password = tmp_path / "password"
+    password.write_text("tell-me\n")
+    password.chmod(0o640)
+    assert command.main(["ftp", "127.0.0.1", "1", "--user", "a", "--password-file", str(password)]) == 1
+    told = capsys.readouterr().err
+    assert "found mode 0640, expected 0600" in told
+    assert "tell-me" not in told
+
+
 def test_a_password_that_is_not_there(tmp_path: Path) -> None:
     missing = ["--user", "a", "--password-file", str(tmp_path / "none")]
     assert command.main(["ftp", "127.0.0.1", "1", *missing]) == 1

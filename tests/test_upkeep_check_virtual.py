@@ -31,11 +31,15 @@ def test_programs_and_passwords_have_to_be_there(monkeypatch: pytest.MonkeyPatch
     )
     assert problems(text, "alpha") == (
         f"virtual.web: {program} does not exist",
-        f"virtual.web: {password} does not exist",
+        f"virtual.web: {password}: No such file or directory",
     )
     monkeypatch.setattr(check, "_not_executable", lambda _program: None)
     program.touch()
-    password.touch()
+    password.touch(mode=0o640)
+    assert problems(text, "alpha") == (
+        f"virtual.web: {password}: found mode 0640, expected 0600: a password is nobody else's business",
+    )
+    password.chmod(0o600)
     assert problems(text, "alpha") == ()
 
 

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from appliance.decide.view import State
 from appliance.errors import PairkeepError
+
+if TYPE_CHECKING:
+    from appliance.decide.view import State
 
 
 class DriverError(PairkeepError):

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from appliance.config.iscsi import NOTHING
+from appliance.drivers import secret
 from appliance.drivers.base import DriverError
 
 # At least 96 bits by RFC 7143, 12.1.3; Microsoft's initiator takes no more than 16 bytes.
@@ -18,17 +18,7 @@ def read(path: Path, shortest: int = SHORTEST, longest: int = LONGEST) -> str:
 
     Raises DriverError for a file that others may read, and for what will not do.
     """
-    try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
-    except OSError as error:
-        raise DriverError(f"{path}: {error.strerror}") from error
-    if stat.S_IMODE(mode) & 0o077:
-        raise DriverError(
-            f"{path}: found mode {stat.S_IMODE(mode):04o}, expected 0600: a password is nobody else's business",
-            hint=f"chmod 0600 {path}",
-        )
-    password = data.decode("ascii", errors="replace").rstrip("\r\n")
+    password = secret.read(path)
     if not shortest <= len(password) <= longest:
         raise DriverError(
             f"{path}: found a CHAP password of {len(password)} characters, expected {shortest} to {longest}"

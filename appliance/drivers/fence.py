@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.config.model import FenceDevice, Node
+from appliance.drivers import secret
 from appliance.drivers.base import DriverError
 from appliance.run import run
 
@@ -112,7 +113,4 @@ def _run(device: FenceDevice, action: str) -> tuple[int, str]:
 def _password(device: FenceDevice) -> str | None:
     if device.password_file is None:
         return None
-    try:
-        return Path(device.password_file).read_text().strip()
-    except OSError as error:
-        raise DriverError(f"{device.password_file}: {error.strerror}") from error
+    return secret.read(Path(device.password_file))

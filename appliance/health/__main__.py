@@ -9,6 +9,8 @@ import pwd
 import sys
 from pathlib import Path
 
+from appliance.drivers import secret
+from appliance.errors import PairkeepError
 from appliance.health.ask import KINDS, Login, Unwell
 
 NOBODY = "nobody"
@@ -27,11 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--tcp", action="store_true")
     said = parser.parse_args(argv)
     try:
-        password = said.password_file.read_text().rstrip("\n") if said.password_file else ""
+        password = secret.read(said.password_file) if said.password_file else ""
         _be_nobody()
         login = Login(said.user, password, said.database, said.host, said.tcp)
         KINDS[said.kind](said.address, said.port, said.timeout, login)
-    except (Unwell, OSError) as error:
+    except (Unwell, OSError, PairkeepError) as error:
         print(f"{said.kind} {said.address} {said.port}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -16,7 +16,7 @@ from appliance.config.load import ConfigError, parse
 from appliance.config.model import Address, Cluster, Drbd, Filesystem, Resource, Service
 from appliance.config.target import Acl, TargetRole
 from appliance.config.virtual import Virtual
-from appliance.drivers import chap, keepalived
+from appliance.drivers import chap, keepalived, secret
 from appliance.drivers.base import DriverError
 from appliance.drivers.fence import FOLDER
 from appliance.drivers.initiator import LONGEST_PASSWORD
@@ -72,8 +72,8 @@ def _fences(cluster: Cluster, me: str) -> Iterator[str]:
         for device in node.fence if node.name != me else ():
             if not (FOLDER / device.agent).exists():
                 yield f"node.{node.name}.fence: there is no fence agent {device.agent}"
-            if device.password_file is not None and not Path(device.password_file).exists():
-                yield f"node.{node.name}.fence: {device.password_file} does not exist"
+            if device.password_file is not None:
+                yield from _unreadable(f"node.{node.name}.fence", Path(device.password_file))
 
 
 def _checks(virtual: Virtual) -> Iterator[str]:
@@ -85,11 +85,21 @@ def _checks(virtual: Virtual) -> Iterator[str]:
     checks = [real.check for real in virtual.reals]
     passwords = {check.password_file for check in checks if check.password_file is not None}
     programs = {check.command.split()[0] for check in checks if check.command is not None}
-    for file in sorted(passwords | programs):
-        if not Path(file).exists():
-            yield f"virtual.{virtual.name}: {file} does not exist"
-        elif file in programs and (problem := _not_executable(Path(file))) is not None:
+    for program in sorted(programs):
+        if not Path(program).exists():
+            yield f"virtual.{virtual.name}: {program} does not exist"
+        elif (problem := _not_executable(Path(program))) is not None:
             yield f"virtual.{virtual.name}: {problem}"
+    for file in sorted(passwords):
+        yield from _unreadable(f"virtual.{virtual.name}", Path(file))
+
+
+def _unreadable(what: str, file: Path) -> Iterator[str]:
+    """Why the secret in ``file`` would not be taken, if it would not."""
+    try:
+        secret.read(file)
+    except DriverError as error:
+        yield f"{what}: {error.message}"
 
 
 def _not_executable(program: Path) -> str | None:
