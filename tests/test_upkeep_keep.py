@@ -30,6 +30,8 @@ KEY = bytes(range(200, 256)) * 3
 HASH = "$y$j9T$abcdefghij$0123456789ABCDEF"
 RULE = disk_name.rule("/dev/disk/by-id/scsi-old", "/dev/disk/by-id/virtio-data")
 OLD = "an-old-password-that-no-file-has"
+LOOSE = "let-me-switch"
+OWN_NETDEV = "etc/systemd/network/30-wg.netdev"
 
 
 @pytest.fixture
@@ -289,29 +291,46 @@ LEAKS: dict[str, Callable[[], str]] = {
     "the key as hexadecimal": KEY.hex,
     "the key in base64": lambda: base64.b64encode(KEY).decode(),
     "a hash": lambda: f"root:{HASH}:20000",
+    "a password in a file that all may read": lambda: f"fence_apc: login with {LOOSE} failed",
+    "what DRBD's machines know each other by": lambda: f'net {{ shared-secret "{OLD}"; }}',
+    "the same as drbdadm tells of it": lambda: f"drbdsetup-84 connect --shared-secret={OLD} failed",
+    "a tunnel's private key": lambda: f"[WireGuard]\nPrivateKey={OLD}\nListenPort=51820",
+    "a tunnel's other key": lambda: f"PresharedKey = {OLD}",
+    "an agent's token": lambda: f'api_token = "{OLD}"',
+    "an agent's key": lambda: f"apikey={OLD} community={OLD}",
+    "a quote in quotes": lambda: json.dumps({"passwd": f'"{OLD}'}),
     "a private key": lambda: f"-----BEGIN OPENSSH PRIVATE KEY-----\n{OLD}\n-----END OPENSSH PRIVATE KEY-----",
 }
 
 
 @pytest.mark.parametrize("leak", LEAKS.values(), ids=LEAKS)
 def test_no_planted_secret_is_in_a_report(node: Path, leak: Callable[[], str]) -> None:
+    named = 'fence = { agent = "fence_apc", passwd_file = "/srv/apc.password" }'
+    replace_file(node / COMMIT, CLUSTER_TOML.replace("[node.beta]", f"{named}\n[node.beta]").encode())
+    replace_file(node / "srv/apc.password", f"{LOOSE}\n".encode(), 0o644)
+    replace_file(node / OWN_NETDEV, b"[NetDev]\nName=wg0\n", 0o640)
     found = collect(node, lambda argv: f"{' '.join(argv)}: before {leak()} after\n")
     packed = archive(found, "report", 1.0)
     with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as tar:
         texts = {m.name: (tar.extractfile(m) or io.BytesIO()).read().decode() for m in tar.getmembers()}
     for name, text in texts.items():
-        for secret in (BMC, SQL, OLD, HASH, KEY.hex(), base64.b64encode(KEY).decode()):
+        for secret in (BMC, SQL, OLD, LOOSE, HASH, KEY.hex(), base64.b64encode(KEY).decode()):
             assert secret not in text, name
     journal = texts["report/journal.txt"]
     assert HIDDEN in journal
     assert "before" in journal
     assert "after" in journal
-    assert texts["report/files/etc/pairkeep/cluster.toml"] == CLUSTER_TOML
+    assert texts["report/files/etc/pairkeep/cluster.toml"] == (node / COMMIT).read_text()
+    # Nothing in it looks like a secret.
+    assert texts[f"report/files/{OWN_NETDEV}"] == "(left out: found mode 0640, so not everyone may read it)\n"
     assert not [name for name in texts if "password" in name or "authkey" in name or "shadow" in name]
 
 
 def test_what_is_no_secret_stays() -> None:
-    text = "daemon started; password_file is missing\n    token: 1000\n"
+    text = (
+        'daemon started; password_file is missing\n    token: 1000\n{"token": 1000, "token_ms": 1000}\n'
+        'identity_file = "/root/.ssh/id", token_file = "/etc/pairkeep/bmc.token"\nPublicKey=abcdef=\n'
+    )
     assert scrub(text, []) == text
 
 

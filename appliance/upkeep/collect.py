@@ -6,10 +6,12 @@ from __future__ import annotations
 import base64
 import io
 import re
+import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from appliance.config.shape import SECRET_NAME
 from appliance.errors import PairkeepError
 from appliance.run import run
 
@@ -48,18 +50,20 @@ FILES = (
 )
 # Where this node's secrets are, unless all may read it: what stands there is looked for in all that was collected.
 SECRETS = ("etc/pairkeep", "etc/corosync/authkey", "etc/shadow")
+# Where files are named that hold secrets, whoever may read those. What an agent logs is none, and long.
+NAMING = ("etc/pairkeep/cluster.toml*", "var/lib/pairkeep/versions/*/cluster.toml")
+NAMED = re.compile(r"""(?<!debug)_file["']?\s*=\s*["'](/[^"'\n]+)["']""")
 A_VALUE = re.compile(r"""(?:\bBY|=|:)\s*['"]?([^'"\s;]+)""")
 A_HASH = re.compile(r":([!*]?\$[^:]+)")
 # Whatever looks like one, also if it is no more in any file.
 LIKE_A_SECRET = (
-    re.compile(
-        r"""(?i)((?:password|passwd|passphrase|secret|cluster_key)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;]+)"""
-    ),
+    re.compile(rf"""(?i)({SECRET_NAME}[\w-]*["']?\s*[=:]\s*)("(?:\\.|[^"\\])*"|'[^']*'|[^\s,;]+)"""),
+    # As drbd.conf(5) has it.
+    re.compile(r"""(?i)(shared-secret\s+)("[^"]*"|[^\s;]+)"""),
     re.compile(r"(?i)(IDENTIFIED BY(?: PASSWORD)?\s+)('[^']*'|\"[^\"]*\")"),
     re.compile(r"(-----BEGIN [A-Z ]*PRIVATE KEY-----)(.*?)(?=-----END)", re.DOTALL),
 )
 HIDDEN = "(hidden)"
-OTHERS = 0o007
 # Shorter ones would be found in words that are none.
 LEAST = 5
 
@@ -80,7 +84,7 @@ def collect(root: Path = Path("/"), ask: Ask = ask) -> dict[str, str]:
     found = {name: ask(argv) for name, argv in QUESTIONS.items()}
     for file in FILES:
         for path in _below(root / file):
-            found[f"files/{path.relative_to(root)}"] = path.read_text(errors="replace")
+            found[f"files/{path.relative_to(root)}"] = _told(path)
     secrets = sorted(set(_secrets(root)), key=len, reverse=True)
     return {name: scrub(text, secrets) for name, text in found.items()}
 
@@ -112,9 +116,27 @@ def _below(path: Path) -> list[Path]:
     return [path] if path.is_file() else []
 
 
+def _told(path: Path) -> str:
+    """What stands in it. Whoever keeps others from reading a file does not want it in a bug report."""
+    if _is_for_all(path):
+        return path.read_text(errors="replace")
+    return f"(left out: found mode {stat.S_IMODE(path.stat().st_mode):04o}, so not everyone may read it)\n"
+
+
+def _is_for_all(path: Path) -> bool:
+    return bool(path.stat().st_mode & stat.S_IROTH)
+
+
+def _secret_files(root: Path) -> set[Path]:
+    """Those that only root may read, and those that a cluster.toml says hold a secret."""
+    found = {p for place in SECRETS for p in _below(root / place) if not _is_for_all(p)}
+    texts = [path.read_text(errors="replace") for pattern in NAMING for path in root.glob(pattern)]
+    named = {root / name.lstrip("/") for text in texts for name in NAMED.findall(text)}
+    return found | {path for path in named if path.is_file()}
+
+
 def _secrets(root: Path) -> Iterator[str]:
-    """The values in the files that only root may read."""
-    for path in (p for place in SECRETS for p in _below(root / place) if not p.stat().st_mode & OTHERS):
+    for path in _secret_files(root):
         data = path.read_bytes()
         yield from (data.hex(), base64.b64encode(data).decode())
         for line in data.decode(errors="ignore").splitlines():
