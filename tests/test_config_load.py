@@ -44,6 +44,26 @@ def test_a_line_that_names_a_secret_is_not_quoted() -> None:
         parse("[node.alpha.fence]\npassword_file = /etc/x\n")
 
 
+def test_any_option_of_a_fence_device_may_stand_in_a_file_of_its_own() -> None:
+    device = (
+        'fence = { agent = "fence_apc_snmp", ip = "10.9.3.111", community_file = "/etc/pairkeep/apc.community", '
+        'identity_file = "/root/.ssh/id", password_script = "/usr/local/bin/ask", "tls1.0" = true, timeout_s = 9 }'
+    )
+    text = (FOLDER / "good/shop.toml").read_text()
+    text = text.replace("[node.beta]", f"{device}\n[node.beta]")
+    text = text.replace("[node.witness]", f"{device.replace('3.111', '3.112')}\n[node.witness]")
+    (found,) = parse(text).node("alpha").fence
+    assert found.files == {"community": "/etc/pairkeep/apc.community"}
+    # Files that the agent reads itself are its own business.
+    assert found.options == {
+        "ip": "10.9.3.111",
+        "identity_file": "/root/.ssh/id",
+        "password_script": "/usr/local/bin/ask",
+        "tls1.0": "1",
+    }
+    assert found.timeout_s == 9
+
+
 def test_every_text_has_its_file() -> None:
     assert [path.stem for path in BAD] == sorted(path.stem for path in (FOLDER / "bad").glob("*.txt"))
 

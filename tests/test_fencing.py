@@ -16,8 +16,10 @@ from appliance.decide.steps import Fence, Start
 from appliance.decide.view import ClusterView, DrbdReport, FenceTrouble, GroupReport, Record, Report, Stamp
 from appliance.drivers import fence
 from appliance.drivers.base import DriverError
+from appliance.lab.pair import CLUSTER_TOML
 from appliance.sim.cluster import lab_cluster
 from appliance.supervisor.absences import Absences
+from appliance.upkeep import check
 
 DEVICE = FenceDevice("fence_ipmilan", {"ip": "10.9.3.111"})
 RECORD = Record(Stamp(1, 0), current={"shopdata": ("alpha", "beta")}, formatted=("filesystem:/srv/mysql",))
@@ -199,7 +201,8 @@ def test_of_two_nodes_the_one_with_the_service_shoots_first(
 
 def test_the_agent_is_told_everything_on_its_standard_input() -> None:
     device = FenceDevice("fence_ipmilan", {"ip": "10.9.3.111", "lanplus": "1"})
-    assert fence.agent_input(device, "off", "secret") == "ip=10.9.3.111\nlanplus=1\naction=off\npassword=secret\n"
+    told = fence.agent_input(device, "off", {"password": "secret", "action": "on"})
+    assert told == "ip=10.9.3.111\nlanplus=1\npassword=secret\naction=off\n"
 
 
 # SAYS is its exit code for `status`.
@@ -246,7 +249,7 @@ def test_a_password_that_others_may_read_is_told_no_agent(tmp_path: Path, monkey
     agent.chmod(0o755)
     password.write_text(" tell me \n")
     password.chmod(0o644)
-    node = replace(lab_cluster().nodes[0], fence=(FenceDevice(agent.name, password_file=str(password)),))
+    node = replace(lab_cluster().nodes[0], fence=(FenceDevice(agent.name, files={"password": str(password)}),))
     assert fence.Fence(node).check().problems == (
         f"fence_some: {password}: found mode 0644, expected 0600: a password is nobody else's business",
     )
@@ -256,6 +259,24 @@ def test_a_password_that_others_may_read_is_told_no_agent(tmp_path: Path, monkey
     assert "password= tell me \n" in told.read_text()
     password.write_text("tell-me\naction=off\n")
     assert fence.Fence(node).check().problems == (f"fence_some: {password}: found several lines, expected one",)
+
+
+def test_a_node_says_beforehand_which_secrets_of_devices_it_cannot_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "_rules", lambda _text: iter(()))  # nft is asked on machines
+    monkeypatch.setattr(check, "_is_loaded", lambda _unit: True)  # systemd too
+    community, password = tmp_path / "apc.community", tmp_path / "bmc.password"
+    community.touch(mode=0o644)
+    text = CLUSTER_TOML
+    for name, address in (("beta", 1), ("witness", 2)):
+        files = f'community_file = "{community}", password_file = "{password}"'
+        device = f'fence = {{ agent = "fence_apc_snmp", ip = "10.9.3.{address}", {files} }}'
+        text = text.replace(f"[node.{name}]", f"{device}\n\n[node.{name}]")
+    assert [line for line in check.problems(text, "alpha") if str(tmp_path) in line] == [
+        f"node.beta.fence: {community}: found mode 0644, expected 0600: a password is nobody else's business",
+        f"node.beta.fence: {password}: No such file or directory",
+    ]
 
 
 def test_a_fenced_message_changes_no_record() -> None:

@@ -27,6 +27,7 @@ from appliance.config.model import (
 )
 from appliance.config.realserver import RealServerRole
 from appliance.config.target import TargetRole
+from appliance.config.values import option_in_file
 from appliance.config.virtual import VirtualService
 from appliance.errors import InputError
 
@@ -186,8 +187,10 @@ def _group(raw: Mapping[str, Any], networks: tuple[IPNetwork, ...]) -> Group:
 
 
 def _fence_device(raw: Mapping[str, Any]) -> FenceDevice:
-    own = {key: value for key, value in raw.items() if key in ("agent", "password_file", "timeout_s")}
-    return FenceDevice(**own, options={key: _option(value) for key, value in raw.items() if key not in own})
+    own = {key: value for key, value in raw.items() if key in ("agent", "timeout_s")}
+    files = {option: value for key, value in raw.items() if (option := option_in_file(key)) is not None}
+    options = {k: _option(v) for k, v in raw.items() if k not in own and option_in_file(k) is None}
+    return FenceDevice(**own, options=options, files=files)
 
 
 def _option(value: object) -> str:

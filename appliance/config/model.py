@@ -42,12 +42,13 @@ Fencing = Literal["devices", "watchdog", "manual"]
 class FenceDevice:
     """What can switch a node off: the name of a fence agent, and ``options`` in the agent's own words.
 
-    ``password_file`` holds the password, on every node. One action takes at most ``timeout_s``.
+    ``files`` holds, on every node, what options are that not everyone may know: the path of a file for each. One
+    action takes at most ``timeout_s``.
     """
 
     agent: str
     options: Mapping[str, str] = field(default_factory=dict)
-    password_file: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
     timeout_s: float = 20.0
 
 

@@ -23,6 +23,7 @@ from appliance.config.shape import (
     checked,
     errors_of,
     mistakes,
+    names_secret,
     number,
     table,
     tables,
@@ -31,6 +32,7 @@ from appliance.config.shape import (
     word,
 )
 from appliance.config.values import (
+    FENCE_OPTION,
     HOSTNAME,
     INTERFACE,
     NAME,
@@ -40,6 +42,7 @@ from appliance.config.values import (
     interface_address,
     is_clean,
     network,
+    option_in_file,
     secret_file,
     timeout,
 )
@@ -90,20 +93,21 @@ def _fence_device(value: Any) -> Any:
     """The agent's own options are known to the agent alone; what they may be, a person reads in its manual."""
     if not isinstance(value, dict):
         raise vol.Invalid('expected a table like { agent = "fence_ipmilan", ip = "…" }')
-    errors: list[vol.Invalid] = [
-        Unknown("found a secret, expected password_file with the path of a file that holds it", path=[key])
-        for key in value
-        if key in SECRETS
-    ]
-    own = {key: item for key, item in value.items() if key in _FENCE_KEYS}
-    options = {key: item for key, item in value.items() if key not in _FENCE_KEYS and key not in SECRETS}
+    errors: list[vol.Invalid] = []
     if "agent" not in value:
         errors.append(Missing(f"expected {_FENCE_KEYS['agent'].what}", path=["agent"]))  # type: ignore[attr-defined]
-    for key, item in own.items():
-        errors.extend(errors_of(_FENCE_KEYS[key], item, key))
-    for key, item in options.items():
-        errors.extend(errors_of(_fence_option, item, key))
+    for key, item in value.items():
+        errors.extend(_fence_key(key, item))
     return checked(value, errors)
+
+
+def _fence_key(key: str, item: Any) -> list[vol.Invalid]:
+    if not re.fullmatch(FENCE_OPTION, key):
+        return [Unknown("found this as a key, expected letters, digits, -, _ and . (at most 40)", path=[key])]
+    if names_secret(key):
+        text = f"found a secret, expected {key}_file with the path of a file that holds it"
+        return [Unknown(text, path=[key])]
+    return errors_of(_FENCE_KEYS.get(key, secret_file if option_in_file(key) else _fence_option), item, key)
 
 
 def _fence(value: Any) -> Any:
@@ -125,11 +129,8 @@ _score = value_like(
     lambda v: v == "never" or (isinstance(v, int) and not isinstance(v, bool) and abs(v) <= MOST_POINTS),
 )
 
-# Names that fence agents give to what must not stand in a file that everyone may read.
-SECRETS = ("password", "passwd", "snmp_priv_passwd")
 _FENCE_KEYS: dict[str, Check] = {
     "agent": text('the name of a fence agent, like "fence_ipmilan"', r"fence_[a-z0-9_]{1,40}"),
-    "password_file": secret_file,
     "timeout_s": timeout,
 }
 _fence_option = value_like(
@@ -252,7 +253,7 @@ _CLUSTER_TOML = vol.Schema(
                 "[initiator.NAME] tables",
                 "letters, digits, - and _, a letter first (at most 32)",
                 NAME,
-                initiator.entry(_FENCE_KEYS["password_file"]),
+                initiator.entry(secret_file),
             ),
             "target": tables(
                 "[target.NAME] tables", _NAME_WORDS, NAME, target.target_entry(_lun_name, _folder, _path)

@@ -19,12 +19,12 @@ Problem = tuple[Path, str]
 Check = Callable[[Any], Any]
 # What is in the name of a key whose value is a secret: in our files, in those of other programs, and in what fence
 # agents call their options. The path of a file is none, nor is corosync's token, a time.
-SECRET_NAME = (
+HIDDEN_KEY = (
     r"(?:passw|passphrase|secret|_key|apikey|privatekey|presharedkey|hexadecimal_kg"
     r"|(?<![a-z])(?:psk|community|token)(?![a-z_])(?!\W{1,5}\d{1,6}\b))(?!\w*_(?:file|script))"
 )
 # Messages reach consoles and journals.
-_SECRET = re.compile(rf"(?i){SECRET_NAME}|\bagain\b")
+_SECRET = re.compile(rf"(?i){HIDDEN_KEY}|\bagain\b")
 # Tables of things that others refer to by name.
 NAMED: tuple[Path, ...] = tuple(
     (name,) for name in ("node", "drbd", "initiator", "target", "lun", "virtual", "vrrp", "realserver")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,6 +16,20 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
 HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
+# Of a fence agent. One is resourceGroup, another one tls1.0.
+FENCE_OPTION = r"[A-Za-z0-9_.-]{1,40}"
+# Options that agents themselves read files for, or write them; with any other, _file at its end is ours.
+_FILES_OF_AGENTS = frozenset(
+    {
+        "cookie_file",
+        "credentials_file",
+        "debug_file",
+        "identity_file",
+        "key_file",
+        "ssl_client_certificate_file",
+        "status_file",
+    }
+)
 
 
 def is_clean(value: Any) -> bool:
@@ -25,6 +40,11 @@ def is_clean(value: Any) -> bool:
         and str(PurePosixPath(value)) == value
         and ".." not in value
     )
+
+
+def option_in_file(key: str) -> str | None:
+    """Which option of a fence device stands in the file whose path ``key`` has; None when it is no such key."""
+    return key.removesuffix("_file") if re.fullmatch(r".+_file", key) and key not in _FILES_OF_AGENTS else None
 
 
 boolean = value_like("true or false", lambda v: isinstance(v, bool))

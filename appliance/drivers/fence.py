@@ -8,6 +8,7 @@ it is off, and with anything else when that could not be learnt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +24,9 @@ IS_OFF = 2
 TIMED_OUT = (124, 137)
 
 
-def agent_input(device: FenceDevice, action: str, password: str | None) -> str:
-    """What the agent reads."""
-    told = {**device.options, "action": action}
-    if password is not None:
-        told["password"] = password
+def agent_input(device: FenceDevice, action: str, secrets: Mapping[str, str]) -> str:
+    """What the agent reads; ``secrets``: the options that stand in files."""
+    told = {**device.options, **secrets, "action": action}
     return "".join(f"{key}={value}\n" for key, value in told.items())
 
 
@@ -101,16 +100,10 @@ def _run(device: FenceDevice, action: str) -> tuple[int, str]:
     agent = FOLDER / device.agent
     if not agent.exists():
         raise DriverError(f"{agent} is not installed")
-    told = agent_input(device, action, _password(device))
+    told = agent_input(device, action, {option: secret.read(Path(file)) for option, file in device.files.items()})
     # By timeout(1), which ends what the agent has started too: an "off" that is given up must not come true later.
     done = run(["timeout", "--kill-after=1", f"{device.timeout_s:g}", agent], stdin=told, check=False)
     if done.returncode in TIMED_OUT:
         raise DriverError(f"{action} took longer than {device.timeout_s:g} s")
     said = (done.stderr or done.stdout).strip().splitlines()
     return done.returncode, said[-1] if said else f"it ended with {done.returncode}"
-
-
-def _password(device: FenceDevice) -> str | None:
-    if device.password_file is None:
-        return None
-    return secret.read(Path(device.password_file))

@@ -72,8 +72,8 @@ def _fences(cluster: Cluster, me: str) -> Iterator[str]:
         for device in node.fence if node.name != me else ():
             if not (FOLDER / device.agent).exists():
                 yield f"node.{node.name}.fence: there is no fence agent {device.agent}"
-            if device.password_file is not None:
-                yield from _unreadable(f"node.{node.name}.fence", Path(device.password_file))
+            for file in device.files.values():
+                yield from _unreadable(f"node.{node.name}.fence", Path(file))
 
 
 def _checks(virtual: Virtual) -> Iterator[str]:

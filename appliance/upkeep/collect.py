@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from appliance.config.shape import SECRET_NAME
+from appliance.config.shape import HIDDEN_KEY
 from appliance.errors import PairkeepError
 from appliance.run import run
 
@@ -57,7 +57,7 @@ A_VALUE = re.compile(r"""(?:\bBY|=|:)\s*['"]?([^'"\s;]+)""")
 A_HASH = re.compile(r":([!*]?\$[^:]+)")
 # Whatever looks like one, also if it is no more in any file.
 LIKE_A_SECRET = (
-    re.compile(rf"""(?i)({SECRET_NAME}[\w-]*["']?\s*[=:]\s*)("(?:\\.|[^"\\])*"|'[^']*'|[^\s,;]+)"""),
+    re.compile(rf"""(?i)({HIDDEN_KEY}[\w-]*["']?\s*[=:]\s*)("(?:\\.|[^"\\])*"|'[^']*'|[^\s,;]+)"""),
     # As drbd.conf(5) has it.
     re.compile(r"""(?i)(shared-secret\s+)("[^"]*"|[^\s;]+)"""),
     re.compile(r"(?i)(IDENTIFIED BY(?: PASSWORD)?\s+)('[^']*'|\"[^\"]*\")"),
