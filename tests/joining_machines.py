@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from typing import Any
 from appliance.joining import Bundle, Candidate, Host, JoinError, forget, join, joiner, resume
 from appliance.joining.__main__ import serve
 from appliance.joining.channel import Wire
+from tests.joining_site import THREE
 
-BUNDLE = Bundle("[node.alpha]\n[node.beta]\n[node.witness]\n", bytes(range(256)), {"bmc.password": "s3cret"}, None)
+BUNDLE = replace(THREE, database=None)
 # What `cluster.toml` stands for: this machine is a node now.
 DONE = "cluster.toml"
 POWER_CUT = 137

@@ -12,11 +12,20 @@ from pathlib import Path
 from appliance.joining import Bundle, Candidate, Host, JoinError, join
 
 ALPHA = Candidate("alpha", "worker", "1.2.3", time.time(), ("10.9.1.11/24",), "/dev/disk/by-id/a", 1 << 30, {})
-FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "lanplus": True, "plug": 2}
+FENCE: dict[str, str | int | bool] = {"agent": "fence_ipmilan", "ip": "10.9.3.112", "password": "x"}
 BETA = replace(ALPHA, name="beta", links=("10.9.1.12/24", "fd00:9::12/64"), fence=FENCE, version="1.2.9")
 WITNESS = replace(ALPHA, name="witness", role="witness", disk=None, disk_bytes=None)
-TOML = "[node.alpha]\n[node.beta]\n"
+TOML = """\
+[cluster]
+name = "shop"
+networks = ["10.9.1.0/24"]
+[node.alpha]
+links = ["10.9.1.11"]
+[node.beta]
+links = ["10.9.1.12"]
+"""
 BUNDLE = Bundle(TOML, bytes(range(256)), {"bmc.password": "s3cret"}, {"name": "shop", "user": "x"})
+THREE = replace(BUNDLE, cluster_toml=f'{TOML}[node.witness]\nlinks = ["10.9.1.13"]\nvotes_only = true\n')
 
 
 class Machine:

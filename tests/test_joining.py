@@ -15,7 +15,8 @@ from spake2 import SPAKE2_A, SPAKE2_B
 
 from appliance.joining import Candidate, JoinError, channel, host, join
 from appliance.joining.code import new_code
-from tests.joining_site import BETA, BUNDLE, WITNESS, Creator, Machine
+from appliance.joining.messages import candidate_from, to_json
+from tests.joining_site import BETA, BUNDLE, FENCE, THREE, WITNESS, Creator, Machine
 from tests.joining_wire import in_the_middle, stranger, turned
 
 WRONG = "2222-2222"
@@ -35,8 +36,8 @@ def test_two_machines_join_one_after_the_other_and_all_get_the_same(
     told = creator.joined[0]
     assert abs(told.clock_s - time.time()) < 30
     assert replace(told, clock_s=BETA.clock_s) == BETA
-    creator.finish(BUNDLE)
-    assert beta.joined() == witness.joined() == BUNDLE
+    creator.finish(THREE)
+    assert beta.joined() == witness.joined() == THREE
     assert beta.heard("admitted") == "alpha"
 
 
@@ -248,3 +249,18 @@ def test_the_host_ends_it(create: Callable[..., Creator], beta: Machine) -> None
     screen.heard("joined")
     creator.close()
     assert beta.refusal() == "alpha has ended the joining"
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        {"agent": "fence_ipmilan", "ip": "10.9.3.112"},
+        {**FENCE, "x = 1 }\n[node.mallory]\ny": 1},
+        {**FENCE, "username_file": "/etc/shadow"},
+        {**FENCE, "community": "private"},
+    ],
+)
+def test_a_fence_device_that_does_not_fit_a_cluster_toml(device: dict[str, str | int | bool]) -> None:
+    assert candidate_from(to_json(BETA)) == BETA
+    with pytest.raises(JoinError, match="its fence device in a way that this one does not know"):
+        candidate_from(to_json(replace(BETA, fence=device)))

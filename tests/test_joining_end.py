@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.joining import JoinError, channel, host, joiner, records
-from tests.joining_site import BETA, BUNDLE, TOML, WITNESS, Creator, Machine
+from appliance.joining import Bundle, JoinError, channel, host, joiner, records
+from tests.joining_site import BETA, BUNDLE, THREE, TOML, WITNESS, Creator, Machine
 
 
 def test_when_one_cannot_stage_it_nobody_keeps_it_and_it_can_be_tried_again(
@@ -35,12 +36,40 @@ def test_when_one_cannot_stage_it_nobody_keeps_it_and_it_can_be_tried_again(
         with pytest.raises(
             JoinError, match="witness has not got the configuration: it cannot be saved there: No sp"
         ):
-            creator.finish(BUNDLE)
+            creator.finish(THREE)
     assert "No space left" in beta.heard("given up")
     assert records.load_staged(beta.folder) is None
     assert records.load_hosted(screen.folder) is None
+    creator.finish(THREE)
+    assert beta.joined() == witness.joined() == THREE
+
+
+@pytest.mark.parametrize(
+    ("bundle", "reason"),
+    [
+        (
+            replace(BUNDLE, secrets={"/etc/cron.d/x": "* * * * * root x"}),
+            "found a secret for the file '/etc/cron.d/x'",
+        ),
+        (replace(BUNDLE, secrets={"../shadow": ""}), "found a secret for the file '../shadow'"),
+        (replace(BUNDLE, secrets={"cluster.toml": ""}), "found a secret for the file 'cluster.toml'"),
+        (replace(BUNDLE, cluster_key=bytes(127)), "found a key of 127 bytes, expected 128 to 4096"),
+        (replace(BUNDLE, cluster_toml=TOML + "[vrrp]\nx = 1\n"), "it cannot be used there: vrrp.x: found 1"),
+        (replace(BUNDLE, cluster_toml=TOML.replace("beta", "gamma")), "found no beta in it, which is that machine"),
+    ],
+)
+def test_what_a_machine_could_not_become_a_node_by_it_does_not_take(
+    create: Callable[..., Creator], beta: Machine, monkeypatch: pytest.MonkeyPatch, bundle: Bundle, reason: str
+) -> None:
+    monkeypatch.setattr(host, "node_names", lambda _bundle: set())
+    creator, screen = create()
+    beta.join(creator, BETA)
+    screen.heard("joined")
+    with pytest.raises(JoinError, match=f"beta has not got the configuration: {re.escape(reason)}"):
+        creator.finish(bundle)
+    assert not (beta.folder / records.STAGED).exists()
     creator.finish(BUNDLE)
-    assert beta.joined() == witness.joined() == BUNDLE
+    assert beta.joined() == BUNDLE
 
 
 def test_one_that_hangs_is_not_waited_for_and_learns_afterwards_that_nothing_came_of_it(
@@ -83,7 +112,7 @@ def test_one_that_left_a_moment_ago_is_missed_before_anything_is_sent(
     beta.join(creator, BETA)
     screen.heard("joined")
     with pytest.raises(JoinError, match="witness has not joined, or left"):
-        creator.finish(replace(BUNDLE, cluster_toml=TOML + "[node.witness]\n"))
+        creator.finish(THREE)
     with pytest.raises(JoinError, match="names no nodes"):
         creator.finish(replace(BUNDLE, cluster_toml="x"))
     creator.finish(BUNDLE)
@@ -139,7 +168,7 @@ def test_one_that_asks_only_after_another_cluster_was_formed_is_told_too(
     creator, screen = create()
     witness.join(creator, WITNESS)
     screen.heard("joined")
-    creator.finish(replace(BUNDLE, cluster_toml="[node.alpha]\n[node.witness]\n"))
+    creator.finish(replace(BUNDLE, cluster_toml=TOML.replace("[node.beta]", "[node.witness]")))
     staged = records.load_staged(beta.folder)
     assert staged is not None
     records.save_staged(beta.folder, replace(staged, port=creator.port))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Single values that several tables of `cluster.toml` have, and what they may look like."""
+"""Single values that several tables of `cluster.toml` have, or that come beside it, and what they may look like."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
 HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
+# corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
+KEY_BYTES = range(128, 4097)
+# Files below /etc/pairkeep that are not secrets to be given.
+_OURS = ("cluster.toml", "database.sql")
 # Of a fence agent. One is resourceGroup, another one tls1.0.
 FENCE_OPTION = r"[A-Za-z0-9_.-]{1,40}"
 # Options that agents themselves read files for, or write them; with any other, _file at its end is ours.
@@ -39,6 +43,15 @@ def is_clean(value: Any) -> bool:
         and value.startswith("/")
         and str(PurePosixPath(value)) == value
         and ".." not in value
+    )
+
+
+def is_own_file(name: object) -> bool:
+    """Whether a file below /etc/pairkeep may have this name that is a secret of somebody's own."""
+    return (
+        isinstance(name, str)
+        and bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name))
+        and name not in _OURS
     )
 
 

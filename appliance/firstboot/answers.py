@@ -16,15 +16,11 @@ import voluptuous as vol
 from appliance.config.load import ConfigError, parse, read_toml
 from appliance.config.model import Cluster, Drbd
 from appliance.config.shape import shown, shown_of
+from appliance.config.values import KEY_BYTES, is_own_file
 from appliance.firstboot import checks
 from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.fields import Check
 from appliance.firstboot.network import LinkSettings
-
-# corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
-KEY_BYTES = range(128, 4097)
-# Files below /etc/pairkeep that are not secrets to be given.
-OURS = ("cluster.toml", "database.sql")
 
 
 @dataclass(frozen=True)
@@ -129,8 +125,8 @@ def _password_hash(value: Any) -> str:
     return value
 
 
-def _file_name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", value) or value in OURS:
+def _file_name(value: str) -> str:
+    if not is_own_file(value):
         raise vol.Invalid(f"expected the name of a file of your own, without a folder, found {value!r}")
     return value
 

@@ -14,7 +14,7 @@ from typing import Any
 from appliance.joining import records
 from appliance.joining.channel import HANDSHAKE_S, PORT, Channel, Lost, Session, Wire, join_by_code, take_up_again
 from appliance.joining.code import normalised
-from appliance.joining.messages import Bundle, Candidate, JoinError, bundle_from, to_json
+from appliance.joining.messages import Bundle, Candidate, JoinError, bundle_from, check_for, to_json
 
 # The host speaks every few seconds. This is longer than it takes it to decide that we are gone.
 SILENCE_S = 60.0
@@ -58,7 +58,7 @@ def join(
         if reply["kind"] != "admitted":
             raise JoinError(str(reply.get("reason", "the other machine refused without a word")))
         on_event("admitted", str(reply["host"]))
-        return _follow(channel, _Place(host, port, str(reply["host"])), on_event, folder)
+        return _follow(channel, own.name, _Place(host, port, str(reply["host"])), on_event, folder)
     finally:
         wire.close()
 
@@ -98,7 +98,7 @@ class _Place:
     name: str
 
 
-def _follow(channel: Channel, place: _Place, on_event: OnEvent, folder: Path) -> Bundle:
+def _follow(channel: Channel, own: str, place: _Place, on_event: OnEvent, folder: Path) -> Bundle:
     """Do as the host says until the cluster is formed. Only what is on the disk is ever confirmed."""
     staged: records.Staged | None = None
     try:
@@ -109,11 +109,16 @@ def _follow(channel: Channel, place: _Place, on_event: OnEvent, folder: Path) ->
                     on_event("waiting", place.name)
                     channel.send("waiting")
                 case "bundle":
-                    fresh = _staged(said, channel.session, place)
                     try:
+                        fresh = _staged(said, channel.session, place)
+                        # Once it says that it has it, it has to become a node by it.
+                        check_for(fresh.bundle, own)
                         records.save_staged(folder, fresh)
                     except OSError as error:
                         channel.send("failed", reason=f"it cannot be saved there: {error.strerror}")
+                        continue
+                    except JoinError as error:
+                        channel.send("failed", reason=error.message)
                         continue
                     staged = fresh
                     channel.send("staged")

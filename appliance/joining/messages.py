@@ -14,8 +14,10 @@ from typing import Any, Literal
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
+from appliance.config.load import ConfigError, parse
 from appliance.config.schema import MOST_LINKS
-from appliance.config.values import HOSTNAME
+from appliance.config.shape import names_secret
+from appliance.config.values import HOSTNAME, KEY_BYTES, is_own_file, option_in_file
 from appliance.errors import PairkeepError
 
 
@@ -77,15 +79,41 @@ def candidate_from(raw: Any) -> Candidate:
         raise JoinError("the other machine has no usable name or networks")
     if found.disk is not None and not re.fullmatch(r"/dev/[\w.:+@/-]{1,200}", found.disk):
         raise JoinError(f"the other machine's disk has no usable name: {found.disk!r}")
+    if found.fence and not ({"agent", "password"} <= found.fence.keys() and all(map(_is_option, found.fence))):
+        raise JoinError("the other machine describes its fence device in a way that this one does not know")
     return found
 
 
+def _is_option(key: str) -> bool:
+    """Whether cluster.toml may have it as it is; of the password it gets the path of a file."""
+    plain = key == "password" or not names_secret(key)
+    return plain and re.fullmatch(r"[a-z0-9_-]{1,40}", key) is not None and option_in_file(key) is None
+
+
 def bundle_from(raw: Any) -> Bundle:
-    """Raises JoinError."""
+    """Raises JoinError, also for what would write where a secret has no business."""
     try:
-        return _converter.structure(raw, Bundle)
+        found = _converter.structure(raw, Bundle)
     except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
         raise JoinError("what the other machine sent is no description of a cluster") from error
+    if strange := [name for name in found.secrets if not is_own_file(name)]:
+        raise JoinError(
+            f"found a secret for the file {strange[0]!r}, expected a name without a folder, and not ours"
+        )
+    if len(found.cluster_key) not in KEY_BYTES:
+        least, most = KEY_BYTES.start, KEY_BYTES.stop - 1
+        raise JoinError(f"found a key of {len(found.cluster_key)} bytes, expected {least} to {most}")
+    return found
+
+
+def check_for(bundle: Bundle, name: str) -> None:
+    """Raises JoinError unless machine ``name`` can become a node by it."""
+    try:
+        cluster = parse(bundle.cluster_toml)
+    except ConfigError as error:
+        raise JoinError(f"it cannot be used there: {error.problems[0]}") from error
+    if name not in [node.name for node in cluster.nodes]:
+        raise JoinError(f"found no {name} in it, which is that machine")
 
 
 def dumps(values: Mapping[str, Any]) -> bytes:
