@@ -19,7 +19,7 @@ from appliance.drivers import disk_name
 from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError
 from appliance.files import replace_file
-from appliance.firstboot.answers import Answers, Settings
+from appliance.firstboot.answers import Answers, Database, Settings
 from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.network import LinkSettings, merge, network_file
 from appliance.render import lvs, render_all, write
@@ -167,12 +167,16 @@ def _database(answers: Answers) -> None:
     database = answers.database
     if database is None or answers.cluster.node(answers.node).votes_only:
         return
-    sql = (
-        f"CREATE DATABASE {database.name};\n"
+    replace_file(Path("/etc/pairkeep/database.sql"), database_sql(database).encode(), 0o600)
+
+
+def database_sql(database: Database) -> str:
+    """Quoted, for words of SQL such as order, group and key are good names of databases."""
+    return (
+        f"CREATE DATABASE `{database.name}`;\n"
         f"CREATE USER '{database.user}'@'%' IDENTIFIED BY '{database.password}';\n"
-        f"GRANT ALL ON {database.name}.* TO '{database.user}'@'%';\n"
+        f"GRANT ALL ON `{database.name}`.* TO '{database.user}'@'%';\n"
     )
-    replace_file(Path("/etc/pairkeep/database.sql"), sql.encode(), 0o600)
 
 
 def _commit(answers: Answers) -> None:
