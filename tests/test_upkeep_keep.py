@@ -42,7 +42,7 @@ def node(tmp_path: Path) -> Path:
         "etc/hosts": ("127.0.0.1 localhost\n", 0o644),
         "etc/pairkeep/cluster.toml": (CLUSTER_TOML, 0o644),
         "etc/pairkeep/bmc.password": (f"{BMC}\n", 0o600),
-        "etc/pairkeep/database.sql": (f"CREATE USER 'shop'@'%' IDENTIFIED BY '{SQL}';\n", 0o600),
+        "etc/pairkeep/database.sql": (f"CREATE USER 'shop'@'%' IDENTIFIED BY PASSWORD '*{SQL}';\n", 0o600),
         "etc/corosync/corosync.conf": ("totem {\n}\n", 0o644),
         "etc/systemd/network/10-pairkeep-link1.network": ("[Match]\nName=ens3\n", 0o644),
         "etc/systemd/system/mariadb.service.d/50-pairkeep.conf": ("[Service]\nRestart=no\n", 0o644),

@@ -13,7 +13,7 @@ from appliance.config.load import parse
 from appliance.firstboot import compose
 from appliance.firstboot.facts import ALIAS, Disk
 from appliance.firstboot.given import Given
-from appliance.firstboot.password import matches
+from appliance.firstboot.password import for_mariadb, matches
 from appliance.firstboot.summary import summary
 from appliance.joining import Candidate, Host, JoinError, join
 from tests.wizard_machine import BLANK, FACTS, GIB, GOOD
@@ -165,7 +165,8 @@ def test_the_answers_of_this_machine() -> None:
     assert found.node == "alpha"
     assert found.interfaces == ("52:54:00:09:01:0b", "52:54:00:09:02:0b")
     assert found.database is not None
-    assert (found.database.name, found.database.password) == ("shop", "pairkeep-test")
+    assert (found.database.name, found.database.password_hash) == ("shop", for_mariadb("pairkeep-test"))
+    assert "pairkeep-test" not in str(made)
     assert matches("a horse, a boat", found.settings.password_hash)
     assert not matches("a horse, a goat", found.settings.password_hash)
     assert (found.settings.disk, found.settings.wipe) == (BLANK, False)

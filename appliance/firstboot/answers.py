@@ -21,15 +21,19 @@ from appliance.firstboot import checks
 from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.fields import Check
 from appliance.firstboot.network import LinkSettings
+from appliance.firstboot.password import for_mariadb
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database and a user with all rights on it, made when the cluster's database is first made."""
+    """A database and a user with all rights on it, made when the cluster's database is first made.
+
+    ``password_hash``: as MariaDB keeps it. In clear it stands in no file of a node.
+    """
 
     name: str
     user: str
-    password: str
+    password_hash: str
 
 
 @dataclass(frozen=True)
@@ -199,11 +203,15 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
         interfaces=tuple(found["interfaces"]),
         cluster_toml=found["cluster"],
         cluster=cluster,
-        database=Database(**found["database"]) if "database" in found else None,
+        database=_database(found["database"]) if "database" in found else None,
         networks=tuple(network_of(one) for one in found.get("network", ())),
         secrets=found.get("secrets", {}),
         settings=settings_of(found),
     )
+
+
+def _database(raw: Mapping[str, str]) -> Database:
+    return Database(raw["name"], raw["user"], for_mariadb(raw["password"]))
 
 
 def settings_of(found: Mapping[str, Any]) -> Settings:

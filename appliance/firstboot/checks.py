@@ -140,7 +140,7 @@ def identifier(value: str) -> str | None:
 
 
 def database_password(value: str) -> str | None:
-    """It stands in an SQL statement between quotes."""
+    """It stands between quotes in the files of many a client."""
     if not re.fullmatch(r"[\x20-\x7e]{8,128}", value) or set(value) & set("'\\"):
         return "expected 8 to 128 printable ASCII characters without ' and \\"
     return None

@@ -17,7 +17,7 @@ from appliance.firstboot.answers import Answers, Database, Settings
 from appliance.firstboot.facts import ALIAS, LEAST_DISK_BYTES, size_in_words
 from appliance.firstboot.given import Given
 from appliance.firstboot.network import LinkSettings
-from appliance.firstboot.password import hashed
+from appliance.firstboot.password import for_mariadb, hashed
 from appliance.joining import Bundle, Candidate
 
 # What corosync-keygen(8) writes.
@@ -129,12 +129,16 @@ def bundle(given: Given, own: Candidate, joined: Sequence[Candidate]) -> Bundle:
     """What every node gets. Raises ConfigError when the answers do not make a cluster: then a check is missing."""
     text = cluster_toml(given, own, joined)
     parse(text)
-    database = {name: given.get("service", name) for name in ("user", "password")}
+    password = for_mariadb(given.get("service", "password"))
     return Bundle(
         cluster_toml=text,
         cluster_key=secrets.token_bytes(KEY_BYTES),
         secrets={_secret(one): str(one.fence["password"]) for one in (own, *joined) if _uses_device(given, one)},
-        database={"name": given.get("service", "database"), **database},
+        database={
+            "name": given.get("service", "database"),
+            "user": given.get("service", "user"),
+            "password_hash": password,
+        },
     )
 
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Passwords as they stand in /etc/shadow."""
+"""Passwords as they stand in /etc/shadow, and as MariaDB keeps them."""
 
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from functools import cache
 
 from appliance.errors import PairkeepError
@@ -33,6 +34,12 @@ def hashed(password: str) -> str:
     if made is None or not made.startswith(_METHOD):
         raise PairkeepError("libcrypt could not hash the password")
     return made.decode("ascii")
+
+
+def for_mariadb(password: str) -> str:
+    """What its mysql_native_password compares with; clients say the password itself."""
+    once = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+    return f"*{hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()}"
 
 
 def matches(password: str, hashed_before: str) -> bool:

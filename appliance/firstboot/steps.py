@@ -174,7 +174,7 @@ def database_sql(database: Database) -> str:
     """Quoted, for words of SQL such as order, group and key are good names of databases."""
     return (
         f"CREATE DATABASE `{database.name}`;\n"
-        f"CREATE USER '{database.user}'@'%' IDENTIFIED BY '{database.password}';\n"
+        f"CREATE USER '{database.user}'@'%' IDENTIFIED BY PASSWORD '{database.password_hash}';\n"
         f"GRANT ALL ON `{database.name}`.* TO '{database.user}'@'%';\n"
     )
 

@@ -329,8 +329,9 @@ class Host:
         )
         records.save_hosted(self._folder, attempt)
         for member in members:
+            theirs = bundle if member.candidate.role == "worker" else replace(bundle, database=None)
             try:
-                member.ask("bundle", "staged", STAGE_S, attempt=attempt.attempt, bundle=to_json(bundle))
+                member.ask("bundle", "staged", STAGE_S, attempt=attempt.attempt, bundle=to_json(theirs))
             except Lost as error:
                 if not isinstance(error, _Failed):
                     self._drop(member)

@@ -45,7 +45,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What every node of the new cluster gets. ``secrets``: files below /etc/pairkeep that only root reads."""
+    """What every node of the new cluster gets; a witness gets no ``database``.
+
+    ``secrets``: files below /etc/pairkeep that only root reads.
+    """
 
     cluster_toml: str
     cluster_key: bytes

@@ -53,7 +53,7 @@ SECRETS = ("etc/pairkeep", "etc/corosync/authkey", "etc/shadow")
 # Where files are named that hold secrets, whoever may read those. What an agent logs is none, and long.
 NAMING = ("etc/pairkeep/cluster.toml*", "var/lib/pairkeep/versions/*/cluster.toml")
 NAMED = re.compile(r"""(?<!debug)_file["']?\s*=\s*["'](/[^"'\n]+)["']""")
-A_VALUE = re.compile(r"""(?:\bBY|=|:)\s*['"]?([^'"\s;]+)""")
+A_VALUE = re.compile(r"""(?:\bBY(?:\s+PASSWORD)?|=|:)\s*['"]?([^'"\s;]+)""")
 A_HASH = re.compile(r":([!*]?\$[^:]+)")
 # Whatever looks like one, also if it is no more in any file.
 LIKE_A_SECRET = (
