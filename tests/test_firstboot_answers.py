@@ -26,6 +26,11 @@ def test_the_labs_own_answers_are_good() -> None:
     [
         ('node = "alpha"', 'node = "gamma"', "node: found 'gamma', expected one of alpha, beta, witness"),
         ('node = "alpha"', "", "node: required key not provided"),
+        (
+            'node = "alpha"',
+            'node = "alpha"\nwipe = "yes"',
+            'wipe: found "yes", expected true, false, or "drbd" for',
+        ),
         ('cluster_key = "', 'cluster_key = "!', "cluster_key: expected the cluster's key in base64"),
         ('user = "shop"', 'user = "x\'; DROP"', 'database.user: found "x\'; DROP", expected letters, digits and _'),
         ('password = "pairkeep-lab"', 'password = "short"', "database.password: expected 8 to 128"),

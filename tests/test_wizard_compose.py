@@ -178,7 +178,7 @@ def test_only_a_disk_that_was_named_is_erased() -> None:
     name = "ata-WDC_WD40_WX12"
     chosen = {"disk": f"/dev/disk/by-id/{name}", "wipe": name}
     made = compose.bundle(ALPHA, OWN, (BETA, WITNESS))
-    assert compose.answers(Given(FACTS, {**GOOD, "disk": chosen}), made).settings.wipe
+    assert compose.answers(Given(FACTS, {**GOOD, "disk": chosen}), made).settings.wipe == "drbd"
     assert not compose.answers(Given(FACTS, {**GOOD, "disk": {**chosen, "wipe": "x"}}), made).settings.wipe
 
 
@@ -190,7 +190,7 @@ def test_what_somebody_said_of_a_disk_counts_whatever_becomes_of_it(disks: tuple
     made = compose.bundle(ALPHA, OWN, (BETA, WITNESS))
     later = Given(replace(FACTS, disks=disks), {**GOOD, "disk": chosen})
     found = compose.answers(later, made).settings
-    assert (found.disk, found.wipe) == (chosen["disk"], True)
+    assert (found.disk, found.wipe) == (chosen["disk"], "drbd")
     assert not disks or ("Data disk", f"{name}, ERASED: blank") in summary(later)
 
 

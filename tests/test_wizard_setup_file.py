@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from appliance.cli.main import main
+from appliance.config.load import ConfigError
 from appliance.errors import InputError
+from appliance.firstboot.facts import Disk, Facts
 from appliance.firstboot.setup_file import feed, is_setup, parse_setup
 from appliance.firstboot.state import State
 from appliance.firstboot.wizard import Wizard
-from tests.wizard_machine import BLANK, KEY, ToyMachine
+from tests.wizard_machine import BLANK, FACTS, KEY, ToyMachine
 
 GOOD = f"""
 [setup.keyboard]
@@ -166,3 +169,34 @@ def test_the_two_kinds_of_files_are_told_apart() -> None:
     assert is_setup(GOOD)
     assert not is_setup('node = "alpha"')
     assert not is_setup("node =")
+
+
+USED = "/dev/disk/by-id/ata-USED"
+OF_DRBD = replace(FACTS, disks=(FACTS.disks[0], Disk(USED, "", "", 8 << 30, "1 partition (drbd)")))
+
+
+def test_a_name_in_a_file_erases_nothing_that_drbd_has_replicated() -> None:
+    """The file may have stayed attached when a node got a new system disk."""
+    setup = parse_setup(GOOD.replace(f'disk = "{BLANK}"', f'disk = "{USED}"\nwipe = "ata-USED"'))
+    wizard = Wizard(ToyMachine(OF_DRBD), State(), lambda _: None)
+    with pytest.raises(ConfigError) as refused:
+        feed(wizard, setup)
+    assert "setup.disk.wipe: DRBD has replicated ata-USED, so it may hold the newest" in refused.value.message
+    assert (wizard.page.key, wizard.given.wipes) == ("disk", False)
+
+
+@pytest.mark.parametrize("facts", [OF_DRBD, replace(FACTS, disks=(Disk(USED, "", "", 8 << 30, "ntfs"),))])
+def test_a_file_can_ask_for_just_that(facts: Facts) -> None:
+    setup = parse_setup(GOOD.replace(f'disk = "{BLANK}"', f'disk = "{USED}"\nwipe = "drbd"'))
+    wizard = Wizard(ToyMachine(facts), State(), lambda _: None)
+    feed(wizard, setup)
+    assert (wizard.page.key, wizard.given.wipes) == ("gather", True)
+
+
+def test_a_person_who_sees_what_is_on_a_disk_types_its_name() -> None:
+    setup = parse_setup(GOOD)
+    wizard = Wizard(ToyMachine(OF_DRBD), State(), lambda _: None)
+    while wizard.page.key != "disk":
+        assert wizard.answer(setup.get(wizard.page.key, {})) == {}
+    assert "it holds 1 partition (drbd)" in wizard.answer({"disk": USED, "wipe": ""})["wipe"]
+    assert wizard.answer({"disk": USED, "wipe": "ata-USED"}) == {}

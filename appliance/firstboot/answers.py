@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
-from typing import Any
+from typing import Any, Literal
 
 import voluptuous as vol
 
@@ -41,7 +41,8 @@ class Settings:
     """What concerns this machine alone; "" leaves things as they are.
 
     ``disk``: the data disk by a lasting name of its own, where cluster.toml has one name for all machines'.
-    ``wipe``: it may hold something, which is erased. ``password_hash``: the administrator's, see crypt(5).
+    ``wipe``: it may hold something, which is erased; with "drbd" also what DRBD has replicated.
+    ``password_hash``: the administrator's, see crypt(5).
     """
 
     keyboard: str = ""
@@ -50,7 +51,7 @@ class Settings:
     password_hash: str = ""
     ssh_keys: tuple[str, ...] = ()
     disk: str = ""
-    wipe: bool = False
+    wipe: bool | Literal["drbd"] = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,12 @@ def _disk(value: Any) -> str:
     return value
 
 
+def _wipe(value: Any) -> Any:
+    if not isinstance(value, bool) and value != "drbd":
+        raise vol.Invalid(f'found {shown(value)}, expected true, false, or "drbd" for what DRBD has replicated too')
+    return value
+
+
 def _password_hash(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\$(?:y|gy|7|2b|6|5)\$[\w./$=,-]{10,200}", value):
         raise vol.Invalid("expected a password's hash as in /etc/shadow, such as mkpasswd prints")
@@ -168,7 +175,7 @@ _SCHEMA = vol.Schema(
         vol.Optional("secrets"): {_file_name: str},
         **PERSONAL,
         vol.Optional("disk"): _disk,
-        vol.Optional("wipe"): bool,
+        vol.Optional("wipe"): _wipe,
     }
 )
 

@@ -221,7 +221,8 @@ def settings(given: Given) -> Settings:
         password_hash=hashed(password) if password else "",
         ssh_keys=tuple(line.strip() for line in given.get("admin", "keys").splitlines() if line.strip()),
         disk=given.disk,
-        wipe=given.wipes,
+        # Whoever typed the disk's name has seen what is on it.
+        wipe="drbd" if given.wipes else False,
     )
 
 

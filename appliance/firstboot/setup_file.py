@@ -10,13 +10,15 @@ from typing import Any
 
 from appliance.config.load import ConfigError, read_toml
 from appliance.config.shape import shown_of
-from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link
+from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link, name_of
 from appliance.firstboot.fields import Values
 from appliance.firstboot.given import LINK_PAGE, WITNESS, Given
 from appliance.firstboot.pages import ROLE_WORDS, pages
 from appliance.firstboot.wizard import Wizard
 
 SETUP = "setup"
+# The page of the data disk, and what is said there to have one erased that DRBD has replicated.
+DISK, DRBD = "disk", "drbd"
 Setup = Mapping[str, Values]
 
 
@@ -68,9 +70,27 @@ def feed(wizard: Wizard, setup: Setup, name: str = "pairkeep.toml") -> None:
         )
     while wizard.page.kind not in ("gather", "summary"):
         key = wizard.page.key
-        faults = wizard.answer(setup.get(key, {}))
+        values = setup.get(key, {})
+        if key == DISK:
+            _keep_replicated(wizard.facts, wizard.page.filled(values), name)
+        faults = wizard.answer(_typed(key, values))
         if faults:
             raise ConfigError(name, tuple(f"{_named(key, field)}: {fault}" for field, fault in faults.items()))
+
+
+def _keep_replicated(facts: Facts, values: Values, name: str) -> None:
+    """A file may stay attached, and this be a node's new system disk: its data are erased for no name in a file."""
+    disk = facts.disk(values["disk"])
+    if disk is not None and "drbd" in disk.content and values["wipe"] == disk.name:
+        text = f'it may hold the newest data of a cluster; expected "{DRBD}" if they are needed no more'
+        raise ConfigError(name, (f"{_named(DISK, 'wipe')}: DRBD has replicated {disk.name}, so {text}",))
+
+
+def _typed(page: str, values: Values) -> Values:
+    """What a person would type who has seen what is on the disk."""
+    if page == DISK and values.get("wipe") == DRBD and "disk" in values:
+        return {**values, "wipe": name_of(values["disk"])}
+    return values
 
 
 def _tables(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -106,7 +126,7 @@ def _problems(given: Given) -> Iterator[str]:
                 advice = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names) or 'none'}"
                 yield f"{SETUP}.{key}.{name}: unknown key; {advice}"
     for key, page in known.items():
-        for name, fault in page.faults(given.values.get(key, {})).items():
+        for name, fault in page.faults(_typed(key, given.values.get(key, {}))).items():
             yield f"{_named(key, name)}: {fault}"
 
 

@@ -68,7 +68,30 @@ def _wipe_disk(answers: Answers) -> None:
             f"{RECORD} is there, so this machine was a node, and its disk may hold the newest data; not erased",
             hint=f"if they are needed no more: rm {RECORD}, and restart the machine",
         )
-    run(["blkdiscard", "--zeroout", answers.settings.disk])
+    disk = answers.settings.disk
+    if answers.settings.wipe != "drbd" and _was_replicated(disk) and not _is_of_this_setup(answers):
+        raise InputError(
+            f"DRBD has replicated {disk}, so it may hold the newest data of a cluster; not erased",
+            hint='if they are needed no more: wipe = "drbd" in the answers. To keep them: detach the answers, and '
+            "pairkeep restore FILE",
+        )
+    run(["blkdiscard", "--zeroout", disk])
+
+
+def _was_replicated(disk: str) -> bool:
+    """The disk or a partition of it. Raises PairkeepError when that cannot be learnt."""
+    parts = run(["lsblk", "--noheadings", "--list", "--paths", "--output", "NAME", disk], timeout_s=30)
+    # Of each what it begins or ends with, asked of the disk itself: it ends with 2 when the last one has nothing.
+    probe = ["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", *parts.stdout.split()]
+    found = run(probe, check=False, timeout_s=60)
+    if found.returncode not in (0, 2):
+        raise InputError(f"{disk}: blkid cannot tell what is on it, so it is not erased: {found.stderr.strip()}")
+    return "drbd" in found.stdout.split()
+
+
+def _is_of_this_setup(answers: Answers) -> bool:
+    """Power went after these steps had made the metadata, which says that no data ever came to it."""
+    return bool(answers.drbd) and all(Drbd(config).just_created() for config in answers.drbd)
 
 
 def check_disks(answers: Answers) -> None:
