@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import io
 import os
+import termios
+import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from appliance.firstboot import prompt as prompts
-from appliance.firstboot.prompt import Prompt
+from appliance.firstboot.prompt import GoBack, Prompt
 from tests.wizard_machine import GOOD, KEY, ToyMachine
 from tests.wizard_screens import Sitting
 
@@ -82,6 +85,36 @@ def test_a_password_is_never_shown(sitting: Sitting) -> None:
     _, told = talk(sitting, [])
     assert "a horse" not in told
     assert f"[{'*' * len(GOOD['admin']['password'])}]" in told
+
+
+@pytest.mark.parametrize("ends", ["typed", "left", "gone"])
+def test_a_password_is_not_echoed_and_keeps_its_blanks(sitting: Sitting, ends: str) -> None:
+    sitting.wizard.state = type(sitting.wizard.state)(values={**GOOD, "admin": {}}, page="admin")
+    person, terminal = os.openpty()
+    with os.fdopen(person, "r+b", buffering=0) as typed, os.fdopen(terminal) as read:
+        before = termios.tcgetattr(read)
+        shown = io.StringIO()
+        answer: list[object] = []
+
+        def ask() -> None:
+            field = sitting.wizard.page.asked({})[0]
+            assert field.kind == "secret"
+            try:
+                answer.append(Prompt(sitting, read, shown)._ask(field, "", "", None))
+            except (GoBack, EOFError) as error:
+                answer.append(type(error))
+
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while "]: " not in shown.getvalue():
+            time.sleep(0.01)
+        # Ctrl-D at the beginning of a line is its end.
+        typed.write({"typed": b" a horse \n", "left": b"<\n", "gone": b"\x04"}[ends])
+        asking.join(10)
+        assert answer == [{"typed": " a horse ", "left": GoBack, "gone": EOFError}[ends]]
+        assert termios.tcgetattr(read) == before
+        os.set_blocking(typed.fileno(), False)
+        assert b"horse" not in (typed.read() or b"")
 
 
 def test_nobody_answers_in_time(sitting: Sitting, monkeypatch: pytest.MonkeyPatch) -> None:

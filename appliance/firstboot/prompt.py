@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
+import termios
 import time
+from collections.abc import Iterator
 from typing import TextIO
 
 from appliance.errors import PairkeepError
@@ -91,7 +94,12 @@ class Prompt:
         known = ", ".join(f"{choice.value} ({choice.label})" for choice in field.choices)
         shown = "*" * len(value) if field.kind == "secret" else value.replace("\n", " / ")
         while True:
-            line = self._line(f"{field.label}{f': {known}' if known else ''} [{shown}]: ", until)
+            question = f"{field.label}{f': {known}' if known else ''} [{shown}]: "
+            if field.kind == "secret":
+                with self._unseen():
+                    line = self._line(question, until, whole=True)
+            else:
+                line = self._line(question, until)
             if line is None:
                 return None
             if line == HELP:
@@ -136,8 +144,25 @@ class Prompt:
             # The wizard is where it can be mended, and tells there what happened.
             return None
 
-    def _line(self, question: str, until: float | None) -> str | None:
-        """What was typed; None when the time is over. Raises GoBack, EOFError."""
+    @contextlib.contextmanager
+    def _unseen(self) -> Iterator[None]:
+        """A terminal shows nothing meanwhile of what is typed, but the end of the line."""
+        if not self._read.isatty():
+            yield
+            return
+        before = termios.tcgetattr(self._read)
+        local = before[3] & ~termios.ECHO | termios.ECHONL
+        termios.tcsetattr(self._read, termios.TCSADRAIN, [*before[:3], local, *before[4:]])
+        try:
+            yield
+        finally:
+            termios.tcsetattr(self._read, termios.TCSADRAIN, before)
+
+    def _line(self, question: str, until: float | None, *, whole: bool = False) -> str | None:
+        """What was typed, ``whole`` with the blanks at its ends; None when the time is over.
+
+        Raises GoBack, EOFError.
+        """
         self._write.write(question)
         self._write.flush()
         if until is not None and not select.select([self._read], [], [], max(0.0, until - time.monotonic()))[0]:
@@ -148,7 +173,7 @@ class Prompt:
             raise EOFError
         if line.strip() == BACK:
             raise GoBack
-        return line.strip()
+        return line.rstrip("\r\n") if whole else line.strip()
 
     def _say(self, *lines: str) -> None:
         for line in lines:
