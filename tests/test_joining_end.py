@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.joining import Bundle, JoinError, channel, host, joiner, records
+from appliance.joining import __main__ as serving
 from tests.joining_site import BETA, BUNDLE, THREE, TOML, WITNESS, Creator, Machine
 
 
@@ -175,6 +177,31 @@ def test_one_that_asks_only_after_another_cluster_was_formed_is_told_too(
     records.save_staged(beta.folder, replace(staged, port=creator.port))
     with pytest.raises(JoinError, match="alpha did not form the cluster"):
         joiner.resume(on_event=at_once, folder=beta.folder)
+
+
+def test_the_port_is_open_again_after_the_rules_were_loaded_anew(
+    tmp_path: Path, beta: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules: set[int] = set()
+    monkeypatch.setattr(serving, "OPEN_AGAIN_S", 0.05)
+    monkeypatch.setattr(serving, "open_port", lambda port, _for_s: rules.add(port))
+    monkeypatch.setattr(serving, "close_port", rules.discard)
+    with contextlib.closing(host.listen(0)) as free:
+        port = free.getsockname()[1]
+    in_doubt(tmp_path, port, beta.folder)
+    serves = threading.Thread(target=serving.serve, args=(tmp_path, port, 60.0), daemon=True)
+    serves.start()
+    for _ in range(2):
+        deadline = time.monotonic() + 10
+        while port not in rules:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        # As `nft -f` does.
+        rules.clear()
+    assert joiner.resume(on_event=beta.on_event, folder=beta.folder) == BUNDLE
+    serves.join(10)
+    assert not serves.is_alive()
+    assert not rules
 
 
 def test_the_host_of_a_cluster_that_is_set_up_still_tells_who_is_in_doubt(

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from appliance.errors import PairkeepError
 from appliance.joining import records
 from appliance.joining.answering import answer
 from appliance.joining.channel import PORT, Lost, Wire, greeted
@@ -23,6 +24,7 @@ log = logging.getLogger("pairkeep-join")
 FOR_S = 3600.0
 # One that has not asked for so long has been told, and only its own last word was lost; or it is no more.
 FORGET_S = 7 * 86400.0
+OPEN_AGAIN_S = 30.0
 
 
 def serve(folder: Path = records.FOLDER, port: int = PORT, for_s: float = FOR_S) -> None:
@@ -32,13 +34,17 @@ def serve(folder: Path = records.FOLDER, port: int = PORT, for_s: float = FOR_S)
         for session in record.members:
             records.settle_member(folder, session)
     deadline = time.monotonic() + for_s
-    open_port(port, for_s)
     with contextlib.closing(listen(port)) as listener:
         while (record := records.load_hosted(folder)) is not None and record.members:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            listener.settimeout(left)
+            try:
+                # Again and again: whoever loads the rules anew, as pairkeep apply does, closes it.
+                open_port(port, left)
+            except PairkeepError as error:
+                log.warning("%s", error)
+            listener.settimeout(min(left, OPEN_AGAIN_S))
             # One after the other: each has few seconds, and who waits asks again.
             with contextlib.suppress(Lost, OSError):
                 sock, _ = listener.accept()
