@@ -33,6 +33,7 @@ from appliance.config.shape import (
 )
 from appliance.config.values import (
     FENCE_OPTION,
+    DRBD_NAME,
     HOSTNAME,
     INTERFACE,
     NAME,
@@ -219,7 +220,7 @@ _CLUSTER_TOML = vol.Schema(
             ),
             "node": tables(
                 "a [node.NAME] table for each machine",
-                "a host name (small letters, digits and -, at most 63)",
+                "a host name (small letters, digits and -, at least one letter, at most 63) that is not localhost",
                 HOSTNAME,
                 table(
                     "a table",
@@ -237,8 +238,8 @@ _CLUSTER_TOML = vol.Schema(
         {
             "drbd": tables(
                 "[drbd.NAME] tables",
-                _NAME_WORDS,
-                NAME,
+                f"{_NAME_WORDS}, and not all, which is every resource to drbdadm(8)",
+                DRBD_NAME,
                 table(
                     "a table",
                     {"disk": value_like("the absolute path of a disk below /dev, without '..'", _is_disk)},

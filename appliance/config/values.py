@@ -12,8 +12,13 @@ from appliance.config.shape import number, value_like
 
 # The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
-# RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once.
-HOSTNAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# drbdadm(8) takes `all` for every resource there is.
+DRBD_NAME = rf"(?!all$){NAME}"
+# What every machine calls itself (hosts.j2).
+LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
+# RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once. One of digits alone reads
+# like a number of an address.
+HOSTNAME = rf"(?!({'|'.join(LOCAL_NAMES)}|[0-9]+)$)[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?"
 UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
 # corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.

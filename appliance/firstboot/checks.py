@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from appliance.config.model import IPAddress, IPInterface
 from appliance.config.shape import shown
-from appliance.config.values import HOSTNAME, NAME
+from appliance.config.values import HOSTNAME, LOCAL_NAMES, NAME
 from appliance.errors import InputError
 
 PASSWORD_LENGTH = range(8, 129)
@@ -37,12 +37,12 @@ _DNS_NAME = (
 
 
 def host_name(value: str) -> str | None:
-    if not re.fullmatch(HOSTNAME, value):
-        return f"found {shown(value)}, expected small letters, digits and -, no - at either end (at most 63)"
     if value.isdigit():
         return f"found {shown(value)}, expected at least one letter: this reads like a number of an address"
-    if value == "localhost":
+    if value in LOCAL_NAMES:
         return f"found {shown(value)}, expected a name that is not every machine's own"
+    if not re.fullmatch(HOSTNAME, value):
+        return f"found {shown(value)}, expected small letters, digits and -, no - at either end (at most 63)"
     return None
 
 
