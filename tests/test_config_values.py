@@ -39,8 +39,8 @@ def test_a_word_of_drbd_is_a_name_like_any_other(word: str) -> None:
 
 def test_a_disk_is_not_called_what_means_every_disk() -> None:
     assert refusal("shop", ("shopdata", "all")) == (
-        'cluster.toml: drbd.all: found the name "all", expected letters, digits, - and _, a letter first (at most 32), '
-        "and not all, which is every resource to drbdadm(8)"
+        'cluster.toml: drbd.all: found the name "all", expected letters, digits, - and _, a letter first '
+        "(at most 32), and not all, which is every resource to drbdadm(8)"
     )
 
 
@@ -49,3 +49,45 @@ def test_a_node_is_not_called_like_every_machine_nor_like_an_address(name: str) 
     assert f'node.{name}: found the name "{name}", expected a host name' in refusal(
         "shop", ("node.beta", f"node.{name}")
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("pairkeep/probe.password", "pairkeep/the probe", "password_file: found "),
+        ("pairkeep/probe", 'pairkeep/p\\"\\n}\\nMISC_CHECK {', "password_file: found "),
+        ("pairkeep/probe.password", "pairkeep/$PROBE", "password_file: found "),
+        ("pairkeep/probe.password", "pairkeep/p\\u0000", "password_file: found "),
+        ('"probe"', '"-probe"', 'user: found "-probe", expected a user\'s name without blanks, no - first'),
+        ('"shop" }', '"-shop" }', 'database: found "-shop", expected a database\'s name'),
+        ('"shop" }', '"$shop" }', 'database: found "$shop", expected a database\'s name'),
+        ('"shop" }', '"ṣhop" }', "database: found "),
+    ],
+)
+def test_what_a_check_logs_in_with_are_plain_words_of_its_command(before: str, after: str, message: str) -> None:
+    """keepalived.conf(5) has the command between quotes, and the program parses its arguments."""
+    assert message in refusal("directors", (before, after))
+
+
+def test_a_fence_devices_password_file_is_a_path_that_can_be_opened() -> None:
+    assert "fence.1.password_file: found " in refusal("fenced", ("/etc/pairkeep/bmc", "/etc/pairkeep/\\u0000bmc"))
+
+
+MACHINES_OWN = """
+    // //etc //srv/mysql /var/lib /var/log /var/lib/pairkeep/disks /etc/pairkeep /usr/lib /run/pairkeep /proc/1 /sys/fs
+    /dev/shm /boot/grub /var/run/mysqld /lib/modules
+"""
+
+
+@pytest.mark.parametrize("folder", MACHINES_OWN.split())
+def test_a_file_system_is_not_mounted_over_the_machines_own_files(folder: str) -> None:
+    assert f'filesystem: found "{folder}", expected the absolute path of a mount point of its own' in refusal(
+        "shop", ('"/srv/mysql"', f'"{folder}"')
+    )
+
+
+@pytest.mark.parametrize(
+    "folder", ["/var/lib/mysql", "/var/lib/pairkeeper", "/srv", "/home/shop", "/usr2", "/data"]
+)
+def test_a_file_system_has_a_mount_point_of_its_own(folder: str) -> None:
+    assert parse(text("shop", ('"/srv/mysql"', f'"{folder}"')))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import PurePosixPath
 from typing import Any
 
 import voluptuous as vol
@@ -41,7 +42,7 @@ from appliance.config.values import (
     address,
     boolean,
     interface_address,
-    is_clean,
+    is_plain,
     network,
     option_in_file,
     secret_file,
@@ -53,9 +54,11 @@ from appliance.config.virtual_schema import VIRTUAL_RESOURCE, VIRTUAL_TABLES
 MOST_LINKS = 8
 # Each is asked every few seconds by every node.
 MOST_PINGED = 8
-# Mounting over one of these would take the machine's own files away from it.
-_TOP_FOLDERS = "bin boot dev etc home lib lib64 proc root run sbin sys tmp usr var"
-SYSTEM_FOLDERS = frozenset({"/", *(f"/{name}" for name in _TOP_FOLDERS.split())})
+# Mounting over one of these would take the machine's own files away from it,
+SYSTEM_FOLDERS = frozenset({"/", "/home", "/root", "/tmp", "/var", "/var/lib", "/var/log"})  # noqa: S108 (no file)
+# and here below them too. Some are links, where a mount would have another name than it was given.
+_TREES = "bin boot dev etc lib lib64 proc run sbin sys usr var/lib/pairkeep var/lock var/run"
+SYSTEM_TREES = frozenset(PurePosixPath("/", tree) for tree in _TREES.split())
 
 # Enough to rank nodes by; Pacemaker's scores end at a million as well.
 MOST_POINTS = 1_000_000
@@ -72,7 +75,7 @@ def problems(raw: Mapping[str, Any]) -> list[Problem]:
 
 
 def _is_disk(value: Any) -> bool:
-    return is_clean(value) and value.startswith("/dev/") and not value.startswith("/dev/drbd") and _plain(value)
+    return is_plain(value) and value.startswith("/dev/") and not value.startswith("/dev/drbd")
 
 
 def _is_device(value: Any) -> bool:
@@ -82,12 +85,9 @@ def _is_device(value: Any) -> bool:
 
 
 def _is_target(value: Any) -> bool:
-    return is_clean(value) and value not in SYSTEM_FOLDERS and _plain(value)
-
-
-def _plain(path: str) -> bool:
-    """No character that mount(8), drbd.conf(5) or a unit file would read as something else."""
-    return bool(re.fullmatch(r"[\w/.:@+=-]+", path))
+    if not is_plain(value) or value in SYSTEM_FOLDERS:
+        return False
+    return SYSTEM_TREES.isdisjoint((PurePosixPath(value), *PurePosixPath(value).parents))
 
 
 def _fence_device(value: Any) -> Any:
@@ -122,8 +122,8 @@ _on_stop_failure = word("fence", "block")
 _group_name = text("the name of another group", NAME)
 _target_name = text("the name of a [target.NAME] table", NAME)
 _lun_name = text("the name of a [lun.NAME] table", NAME)
-_path = value_like("the absolute path of a file, without '..' or blanks", lambda v: is_clean(v) and _plain(v))
-_folder = value_like("the absolute path of a folder, without '..' or blanks", lambda v: is_clean(v) and _plain(v))
+_path = value_like("the absolute path of a file, without '..' or blanks", is_plain)
+_folder = value_like("the absolute path of a folder, without '..' or blanks", is_plain)
 _NAME_WORDS = "letters, digits, - and _, a letter first (at most 32)"
 _score = value_like(
     f'a whole number from -{MOST_POINTS} to {MOST_POINTS}, or "never"',

@@ -189,7 +189,8 @@ def value_like(what: str, test: Callable[[Any], object]) -> Check:
 
 
 def text(what: str, pattern: str) -> Check:
-    return value_like(what, lambda v: isinstance(v, str) and re.fullmatch(pattern, v))
+    """In ``pattern`` letters and digits are those of ASCII: programs count others in bytes, or refuse them."""
+    return value_like(what, lambda v: isinstance(v, str) and re.fullmatch(pattern, v, re.ASCII))
 
 
 def number(low: float, high: float, unit: str, *, whole: bool = True) -> Check:

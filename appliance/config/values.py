@@ -42,12 +42,13 @@ _FILES_OF_AGENTS = frozenset(
 
 
 def is_clean(value: Any) -> bool:
-    """An absolute path that means one thing only."""
+    """An absolute path that means one thing only. The kernel knows one / where two begin it; pathlib keeps both."""
     return (
         isinstance(value, str)
-        and value.startswith("/")
+        and re.match("/(?!/)", value) is not None
         and str(PurePosixPath(value)) == value
         and ".." not in value
+        and value.isprintable()
     )
 
 
@@ -65,6 +66,11 @@ def option_in_file(key: str) -> str | None:
     return key.removesuffix("_file") if re.fullmatch(r".+_file", key) and key not in _FILES_OF_AGENTS else None
 
 
+def is_plain(value: Any) -> bool:
+    """One without a character that mount(8), drbd.conf(5), keepalived.conf(5) or a unit reads as something else."""
+    return is_clean(value) and bool(re.fullmatch(r"[\w/.:@+=-]+", value))
+
+
 boolean = value_like("true or false", lambda v: isinstance(v, bool))
 timeout = number(1, 3600, "seconds", whole=False)
 address = value_like("an address without a prefix length", lambda v: isinstance(v, str) and bool(ip_address(v)))
@@ -76,4 +82,4 @@ interface_address = value_like(
     'an address with its prefix length, like "10.9.1.100/24"',
     lambda v: isinstance(v, str) and "/" in v and bool(ip_interface(v)),
 )
-secret_file = value_like("the absolute path of a file, without '..'", is_clean)
+secret_file = value_like("the absolute path of a file, without '..' or blanks", is_plain)

@@ -69,10 +69,11 @@ def _is_expected(value: Any) -> bool:
 
 
 _port = number(1, 65535, "")
+_database = text("a database's name of letters, digits, _ and -, no - first", r"(?!-)[\w-]{1,64}")
 _host = text("a host name", r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
 _command = value_like("an absolute path and plain words after it", _is_command)
 _login = {
-    "user": text("a user's name without blanks", r"[\w.@=,+-]{1,128}"),
+    "user": text("a user's name without blanks, no - first", r"(?!-)[\w.@=,+-]{1,128}"),
     "password_file": secret_file,
 }
 _http = {
@@ -113,8 +114,8 @@ CHECKS: dict[str, dict[str, Check]] = {
         "expect": value_like("an even number of hexadecimal digits, x for any", _is_expected),
     },
     "script": {"command": _command},
-    "mysql": {**_login, "database": text("a database's name", r"[\w$-]{1,64}")},
-    "postgresql": {**_login, "database": text("a database's name", r"[\w$-]{1,64}")},
+    "mysql": {**_login, "database": _database},
+    "postgresql": {**_login, "database": _database},
     "ldap": _login,
     "ftp": _login,
     "imap": _login,
