@@ -74,8 +74,8 @@ def test_a_fence_devices_password_file_is_a_path_that_can_be_opened() -> None:
 
 
 MACHINES_OWN = """
-    // //etc //srv/mysql /var/lib /var/log /var/lib/pairkeep/disks /etc/pairkeep /usr/lib /run/pairkeep /proc/1 /sys/fs
-    /dev/shm /boot/grub /var/run/mysqld /lib/modules
+    // //etc //srv/mysql /var/lib /var/log /var/lib/pairkeep/disks /etc/pairkeep /usr/lib /run/pairkeep /proc/1
+    /sys/fs /dev/shm /boot/grub /var/run/mysqld /lib/modules
 """
 
 
@@ -91,3 +91,22 @@ def test_a_file_system_is_not_mounted_over_the_machines_own_files(folder: str) -
 )
 def test_a_file_system_has_a_mount_point_of_its_own(folder: str) -> None:
     assert parse(text("shop", ('"/srv/mysql"', f'"{folder}"')))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "key"),
+    [
+        ("directors", '"fd00:9::11"', '"fd00:9::11%x\\n}"', "node.alpha.links.3"),
+        ("directors", '"fd00:9::/64"', '"fd00:9::%x/64"', "cluster.networks.3"),
+        ("directors", '"fd00:9::21"', '"fd00:9::21%x {"', "virtual.web6.real.1.address"),
+        ("everything", '"fd00:9::1"', '"fd00:9::1%x"', "cluster.ping.2"),
+        ("everything", '"fd00:9::100/64"', '"fd00:9::100%x/64"', "group.db.resources.4.address"),
+        ("san", '"[fd00:9::100]:3260"', '"[fd00:9::100%x]:3260"', "target.store.portals.3"),
+        ("shared-disk", '"[fd00:9::50]:3261"', '"fd00:9::50%x"', "initiator.archive.portals.1"),
+    ],
+)
+def test_an_address_has_no_scope(name: str, before: str, after: str, key: str) -> None:
+    """What stands behind % may be anything to the module ipaddress, and would be written into files as it is."""
+    found = refusal(name, (before, after))
+    assert f"{key}: found " in found
+    assert "%x" in found

@@ -209,6 +209,12 @@ SHOWN = """\
 FAR = RealServer("far", "tun", ("10.9.1.100", "10.9.1.101", "fd00:9::100"), "10.9.1.0/24")
 
 
+def test_the_script_runs_nothing_that_stands_in_a_value() -> None:
+    text = script((RealServer("far", "tun", ("fd00::1%$(id) $own",), "10.9.1.0/24"),))
+    assert """ address add 'fd00::1%$(id) '"$own"/128 dev pk6-far nodad """ in text
+    assert ' type sit local "$own" ' in text
+
+
 def test_the_own_address_is_neither_a_service_address_nor_on_lo() -> None:
     assert own_address(FAR, SHOWN) == "10.9.1.21"
     assert own_address(FAR, SHOWN[:3]) is None

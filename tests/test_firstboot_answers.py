@@ -121,6 +121,12 @@ def test_what_concerns_the_machine_alone_can_be_said_too() -> None:
             'found "virtio-data", expected the path of a disk',
         ),
         ('dns = ["10.9.3.1"]', 'dns = ["here"]', 'found "here", expected an address without a prefix length'),
+        ('dns = ["10.9.3.1"]', 'dns = ["fd00::1%x"]', 'found "fd00::1%x", expected an address without a prefix'),
+        (
+            "dhcp = true",
+            'address = "fd00::5%x/64"',
+            'found "fd00::5%x/64", expected an IPv6 address with its prefix',
+        ),
     ],
 )
 def test_a_wrong_setting_is_refused_in_the_wizards_words(before: str, after: str, message: str) -> None:

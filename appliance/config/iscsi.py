@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from appliance.config.shape import Check, Path, Problem, shown, text
+from appliance.config.values import unscoped
 
 # What names that nobody chose begin with: "iqn.", a month in which the domain was its owner's, the domain reversed.
 AUTHORITY = "iqn.2026-11.org.pairkeep"
@@ -46,13 +47,13 @@ class Portal:
 def portal(written: str) -> Portal:
     """Raises ValueError for what is neither ADDRESS nor ADDRESS:PORT ([ADDRESS]:PORT with IPv6)."""
     try:
-        return Portal(ip_address(written))
+        return Portal(ip_address(unscoped(written)))
     except ValueError:
         address, _, port = written.rpartition(":")
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(written)
     version = 6 if address.startswith("[") and address.endswith("]") else 4
-    found = ip_address(address[1:-1] if version == 6 else address)
+    found = ip_address(unscoped(address[1:-1] if version == 6 else address))
     if found.version != version:
         raise ValueError(written)
     return Portal(found, int(port))

@@ -71,15 +71,25 @@ def is_plain(value: Any) -> bool:
     return is_clean(value) and bool(re.fullmatch(r"[\w/.:@+=-]+", value))
 
 
+def unscoped(value: Any) -> str:
+    """Text that is no address with a scope, as fe80::1%eth0: to the module ipaddress that may be anything.
+
+    Raises ValueError.
+    """
+    if not isinstance(value, str) or "%" in value:
+        raise ValueError(value)
+    return value
+
+
 boolean = value_like("true or false", lambda v: isinstance(v, bool))
 timeout = number(1, 3600, "seconds", whole=False)
-address = value_like("an address without a prefix length", lambda v: isinstance(v, str) and bool(ip_address(v)))
+address = value_like("an address without a prefix length", lambda v: bool(ip_address(unscoped(v))))
 network = value_like(
     'a network without host bits, like "10.9.1.0/24"',
-    lambda v: isinstance(v, str) and "/" in v and bool(ip_network(v)),
+    lambda v: "/" in unscoped(v) and bool(ip_network(v)),
 )
 interface_address = value_like(
     'an address with its prefix length, like "10.9.1.100/24"',
-    lambda v: isinstance(v, str) and "/" in v and bool(ip_interface(v)),
+    lambda v: "/" in unscoped(v) and bool(ip_interface(v)),
 )
 secret_file = value_like("the absolute path of a file, without '..' or blanks", is_plain)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from appliance.config.model import IPAddress, IPInterface
 from appliance.config.shape import shown
-from appliance.config.values import HOSTNAME, LOCAL_NAMES, NAME
+from appliance.config.values import HOSTNAME, LOCAL_NAMES, NAME, unscoped
 from appliance.errors import InputError
 
 PASSWORD_LENGTH = range(8, 129)
@@ -72,7 +72,7 @@ def interface_address(version: int) -> Callable[[str], str | None]:
     def check(value: str) -> str | None:
         what = f"an IPv{version} address with its prefix length, like {example}"
         try:
-            address = ip_interface(value)
+            address = ip_interface(unscoped(value))
         except ValueError:
             return f"found {shown(value)}, expected {what}"
         if "/" not in value or address.version != version:
@@ -85,7 +85,7 @@ def interface_address(version: int) -> Callable[[str], str | None]:
 def host_address(value: str) -> str | None:
     """Somebody's address, without a prefix length."""
     try:
-        address = ip_address(value)
+        address = ip_address(unscoped(value))
     except ValueError:
         return f"found {shown(value)}, expected an address without a prefix length, like 10.9.1.1"
     return _unusable(value, address)

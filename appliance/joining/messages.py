@@ -17,7 +17,7 @@ from cattrs.preconf.json import make_converter
 from appliance.config.load import ConfigError, parse
 from appliance.config.schema import MOST_LINKS
 from appliance.config.shape import names_secret
-from appliance.config.values import HOSTNAME, KEY_BYTES, is_own_file, option_in_file
+from appliance.config.values import HOSTNAME, KEY_BYTES, is_own_file, option_in_file, unscoped
 from appliance.errors import PairkeepError
 
 
@@ -75,7 +75,7 @@ def candidate_from(raw: Any) -> Candidate:
     """Raises JoinError for what no machine of ours says of itself."""
     try:
         found = _converter.structure(raw, Candidate)
-        links = [ip_interface(link) for link in found.links]
+        links = [ip_interface(unscoped(link)) for link in found.links]
     except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
         raise JoinError("the other machine describes itself in a way that this one does not know") from error
     if not re.fullmatch(HOSTNAME, found.name) or not 1 <= len(links) <= MOST_LINKS:

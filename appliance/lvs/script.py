@@ -121,4 +121,6 @@ def _words(words: Sequence[str]) -> str:
 
 
 def _word(word: str) -> str:
-    return f'"{word}"' if OWN in word else shlex.quote(word)
+    if OWN not in word:
+        return shlex.quote(word)
+    return f'"{OWN}"'.join(part and shlex.quote(part) for part in word.split(OWN))
