@@ -88,6 +88,9 @@ def test_every_mistake_of_every_file_is_reported_at_once(tmp_path: Path) -> None
     ("text", "message"),
     [
         ("size_mib = ", "images/image.toml: not TOML: Invalid value (at end of document)"),
+        pytest.param(
+            f"a = {'[' * 5000}", "images/image.toml: not TOML: arrays or tables are nested too deeply", id="deep"
+        ),
         ('packages = "udev"', "images/image.toml: packages: found 'udev', expected a list"),
         ('extends = "image"', "images/image.toml: extends: found 'image', which extends this image itself"),
         ('extends = "bse"', "images/image.toml: extends: found 'bse', expected the name of an image: image"),

@@ -8,6 +8,11 @@ from pathlib import Path
 import pytest
 
 from appliance.config.load import ConfigError, parse
+from appliance.config.realserver_file import is_realserver
+from appliance.errors import InputError
+from appliance.firstboot.answers import parse_answers
+from appliance.firstboot.realserver import is_for_realserver
+from appliance.firstboot.setup_file import is_setup
 from appliance.render import render_all
 
 GOOD = Path(__file__).parent / "config/good"
@@ -110,3 +115,44 @@ def test_an_address_has_no_scope(name: str, before: str, after: str, key: str) -
     found = refusal(name, (before, after))
     assert f"{key}: found " in found
     assert "%x" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "message"),
+    [
+        ("fenced", "[node.beta]", "[[node.beta]]", "node.beta: found [a table], expected a table"),
+        ("directors", "[virtual.web6]", "[[virtual.web6]]", "virtual.web6: found [a table], expected a table"),
+        (
+            "directors",
+            'check = "ping"',
+            'check = { kind = ["http"] }',
+            'virtual.all.check.kind: found ["http"], expected one of connect',
+        ),
+        ("shop", "link = 2", f"link = {'9' * 5000}", "not valid TOML: a number has too many digits"),
+        ("shop", "link = 2", f"link = 0x{'f' * 5000}", "drbd.shopdata.link: found 0xffffff"),
+        ("shop", "link = 2", f"link = {'[' * 5000}", "not valid TOML: arrays or tables are nested too deeply"),
+        ("shop", "link = 2", f"{'a.' * 5000}b = 2", "drbd.shopdata.a: unknown key"),
+    ],
+    ids=["node", "virtual", "kind", "long", "long-hexadecimal", "deep", "deep-table"],
+)
+def test_whatever_stands_there_is_told_as_one_mistake(name: str, before: str, after: str, message: str) -> None:
+    assert refusal(name, (before, after)).startswith(f"cluster.toml: {message}")
+
+
+def test_nothing_is_said_to_be_missing_from_what_cannot_be_read() -> None:
+    assert refusal("directors", ("port = 0", 'port = "none"')) == (
+        'cluster.toml: virtual.all.port: found "none", expected a whole number from 0 to 65535'
+    )
+
+
+@pytest.mark.parametrize("broken", [f"a = {'9' * 5000}", f"a = {'[' * 5000}"], ids=["long", "deep"])
+def test_no_file_is_too_strange_to_be_asked_what_it_is(broken: str) -> None:
+    assert not any(ask(broken) for ask in (is_setup, is_for_realserver, is_realserver))
+    with pytest.raises(InputError, match="not valid TOML: "):
+        parse_answers(broken)
+
+
+def test_the_line_that_is_quoted_is_the_one_that_is_meant() -> None:
+    """Python ends lines at more characters than TOML does, and the line before may hold a secret."""
+    with pytest.raises(ConfigError, match=r"line 2, column 5: found 'a = x'"):
+        parse("# \u2028 password of alpha: hunter2\na = x\n")

@@ -58,6 +58,12 @@ def test_keepalived_accepts_every_key_there_is(tmp_path: Path, node: str) -> Non
     assert done.returncode == 0, done.stderr
 
 
+def test_a_unit_that_is_tracked_keeps_its_backslashes() -> None:
+    """Between quotes keepalived reads one of `\\\\x2d` as the other's escape, and `\\x2d` alone as a minus."""
+    text = keepalived(parse(GOOD.read_text().replace('["nginx.service"]', r"['app\x2done.service']")))
+    assert r'    script "/usr/bin/systemctl is-active --quiet app\\x2done.service"' in text.splitlines()
+
+
 def test_every_brace_closes() -> None:
     text = keepalived(load(GOOD))
     assert text.count("{") == text.count("}")

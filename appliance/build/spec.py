@@ -15,6 +15,7 @@ from typing import Any
 import voluptuous as vol
 
 from appliance.build import bootstrap
+from appliance.config import toml
 from appliance.errors import InputError
 
 MAX_SIZE_MIB = 1024 * 1024
@@ -200,7 +201,7 @@ def _chain(name: str, project: Path, problems: list[str]) -> list[tuple[Path, Ma
 
 def _read(path: Path, problems: list[str]) -> Mapping[str, Any]:
     try:
-        values = tomllib.loads(path.read_text())
+        values = toml.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         problems.append(f"{_shown(path)}: not TOML: {error}")
         return {}

@@ -10,7 +10,18 @@ from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
-from appliance.config import constraints, initiator, notify, realserver, rules, schema, shape, target, virtual_load
+from appliance.config import (
+    constraints,
+    initiator,
+    notify,
+    realserver,
+    rules,
+    schema,
+    shape,
+    target,
+    toml,
+    virtual_load,
+)
 from appliance.config.initiator import InitiatorRole
 from appliance.config.model import (
     Address,
@@ -67,7 +78,8 @@ def parse(text: str, name: str = "cluster.toml") -> Cluster:
     """Raises ConfigError, which calls the text ``name``."""
     raw = read_toml(text, name)
     found = schema.problems(raw)
-    found += rules.problems(shape.without(raw, [path for path, _ in found]))
+    wrong = [path for path, _ in found]
+    found += shape.apart(rules.problems(shape.without(raw, wrong)), wrong)
     refuse(raw, found, name)
     return _cluster(raw)
 
@@ -75,7 +87,7 @@ def parse(text: str, name: str = "cluster.toml") -> Cluster:
 def read_toml(text: str, name: str, *, secret: bool = False) -> dict[str, Any]:
     """What TOML means, unchecked. Raises ConfigError, which quotes nothing of a file that is ``secret``."""
     try:
-        return tomllib.loads(text)
+        return toml.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(name, (_syntax(text, str(error), secret=secret),)) from error
 
@@ -90,8 +102,10 @@ def refuse(raw: Mapping[str, Any], found: Iterable[shape.Problem], name: str) ->
 def _syntax(text: str, message: str, *, secret: bool) -> str:
     found = re.search(r"^(.*) \((?:at line (\d+), column (\d+)|at end of document)\)$", message)
     if found is None or found[2] is None:
-        return f"not valid TOML{_unquoted(found[1] if found else '')}" if secret else f"not valid TOML: {message}"
-    line = text.splitlines()[int(found[2]) - 1].strip()
+        told = _unquoted(found[1] if found else message) if secret else f": {message}"
+        return f"not valid TOML{told}"
+    # Lines as tomllib counts them: Python knows more ends of a line, and might show one with a secret.
+    line = text.split("\n")[int(found[2]) - 1].strip()
     place = f"line {found[2]}, column {found[3]}"
     if secret or shape.names_secret(line):
         return f"{place}: not valid TOML{_unquoted(found[1])}; the line is not shown, for it may hold a secret"

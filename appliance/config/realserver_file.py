@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 
 from appliance.config import load as cluster_file
-from appliance.config import realserver, shape
+from appliance.config import realserver, shape, toml
 from appliance.config.realserver import RealServer
 from appliance.errors import InputError
 
@@ -18,7 +18,7 @@ _SHAPE = shape.table("tables", {"realserver": realserver.TABLES})
 def is_realserver(text: str) -> bool:
     """Whether ``text`` is such a file rather than a `cluster.toml`, by what stands in it, good or bad."""
     try:
-        return set(tomllib.loads(text)) == {"realserver"}
+        return set(toml.loads(text)) == {"realserver"}
     except tomllib.TOMLDecodeError:
         return False
 
@@ -32,8 +32,8 @@ def parse(text: str, name: str = "realserver.toml") -> tuple[RealServer, ...]:
     """Raises ConfigError, which calls the text ``name``."""
     raw = cluster_file.read_toml(text, name)
     found = shape.mistakes(_SHAPE, raw)
-    rest = shape.without(raw, [path for path, _ in found])
-    found += realserver.problems(rest.get("realserver", {}))
+    wrong = [path for path, _ in found]
+    found += shape.apart(realserver.problems(shape.without(raw, wrong).get("realserver", {})), wrong)
     cluster_file.refuse(raw, found, name)
     servers = realserver.build(raw["realserver"])
     if not servers:

@@ -7,7 +7,7 @@ Built on voluptuous, which collects errors; the words are ours.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -46,8 +46,11 @@ def shown(value: object) -> str:
     if isinstance(value, dict):
         return "a table" if value else "an empty table"
     if isinstance(value, list):
-        return "[" + ", ".join(shown(item) for item in value[:4]) + (", …]" if len(value) > 4 else "]")
-    text = f'"{value}"' if isinstance(value, str) else str(value)
+        items = ("[…]" if isinstance(item, list) else shown(item) for item in value[:4])
+        return f"[{', '.join(items)}{', …]' if len(value) > 4 else ']'}"
+    # Python writes no decimal number of more than 4300 digits.
+    huge = isinstance(value, int) and value.bit_length() > 64
+    text = f'"{value}"' if isinstance(value, str) else f"{value:#x}" if huge else str(value)
     return text if len(text) <= 80 else text[:79] + "…"
 
 
@@ -99,6 +102,11 @@ def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
 
     copy: dict[str, Any] = copied(dict(raw), ())
     return copy
+
+
+def apart(found: Iterable[Problem], wrong: Sequence[Path]) -> list[Problem]:
+    """Those of ``found`` that neither stand at nor below one of the paths ``wrong``: of these enough is said."""
+    return [(path, text) for path, text in found if not any(path[: len(one)] == one for one in wrong)]
 
 
 def table(what: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:

@@ -134,7 +134,7 @@ def _check(value: Any) -> Any:
     kind = given.get("kind")
     if kind is None:
         raise vol.Invalid('expected a table with a kind, like { kind = "http", path = "/" }')
-    if kind not in CHECKS:
+    if not isinstance(kind, str) or kind not in CHECKS:
         near = get_close_matches(str(kind), CHECKS, n=1)
         advice = f" (did you mean {shown(near[0])}?)" if near else ""
         raise vol.Invalid(

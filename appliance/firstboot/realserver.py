@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import voluptuous as vol
 
+from appliance.config import toml
 from appliance.config.realserver_file import FILE, parse
 from appliance.files import replace_file
 from appliance.firstboot import answers, steps
@@ -41,7 +42,7 @@ class RealServerAnswers:
 
 def is_for_realserver(text: str) -> bool:
     try:
-        return "realserver" in tomllib.loads(text)
+        return "realserver" in toml.loads(text)
     except tomllib.TOMLDecodeError:
         return False
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from appliance.config import toml
 from appliance.config.load import ConfigError, read_toml
 from appliance.config.shape import shown_of
 from appliance.firstboot.facts import LEAST_DISK_BYTES, Disk, Facts, Link, name_of
@@ -25,7 +26,7 @@ Setup = Mapping[str, Values]
 def is_setup(text: str) -> bool:
     """Whether a file answers the wizard's pages, and not all that a node of a known cluster needs."""
     try:
-        return SETUP in tomllib.loads(text)
+        return SETUP in toml.loads(text)
     except tomllib.TOMLDecodeError:
         return False
 

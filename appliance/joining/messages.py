@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cattrs.errors import BaseValidationError
 from cattrs.preconf.json import make_converter
 
+from appliance.config import toml
 from appliance.config.load import ConfigError, parse
 from appliance.config.schema import MOST_LINKS
 from appliance.config.shape import names_secret
@@ -59,7 +60,7 @@ class Bundle:
 def node_names(bundle: Bundle) -> set[str]:
     """Who its cluster.toml is for. Raises JoinError when that is no cluster.toml."""
     try:
-        return set(tomllib.loads(bundle.cluster_toml)["node"])
+        return set(toml.loads(bundle.cluster_toml)["node"])
     except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise JoinError(f"the configuration that was to be handed out names no nodes: {error}") from error
 

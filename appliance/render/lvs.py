@@ -104,10 +104,12 @@ def _timeouts(cluster: Cluster) -> str:
 
 def scripts(vrrp: Vrrp) -> tuple[NamedScript, ...]:
     """Scripts and services that ``vrrp`` tracks; a service is asked for at systemd."""
-    units = tuple(TrackedScript(f"/usr/bin/systemctl is-active --quiet {unit}") for unit in vrrp.track_services)
+    # Of the escapes of systemd-escape(1), as in app\x2done.service, keepalived.conf(5) would take the backslash away.
+    units = (unit.replace("\\", "\\\\") for unit in vrrp.track_services)
+    asked = tuple(TrackedScript(f"/usr/bin/systemctl is-active --quiet {unit}") for unit in units)
     return tuple(
         NamedScript(f"{vrrp.name}_{number}", s.command, s.interval_s, s.timeout_s, s.weight, s.rise, s.fall)
-        for number, s in enumerate((*units, *vrrp.track_scripts), start=1)
+        for number, s in enumerate((*asked, *vrrp.track_scripts), start=1)
     )
 
 
