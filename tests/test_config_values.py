@@ -156,3 +156,23 @@ def test_the_line_that_is_quoted_is_the_one_that_is_meant() -> None:
     """Python ends lines at more characters than TOML does, and the line before may hold a secret."""
     with pytest.raises(ConfigError, match=r"line 2, column 5: found 'a = x'"):
         parse("# \u2028 password of alpha: hunter2\na = x\n")
+
+
+OUTER = '  { filesystem = "/srv/db", device = "drbd:db", type = "ext4"'
+INNER = '  { filesystem = "/srv/db/logs", device = "/dev/vg0/logs" },'
+
+
+def test_a_file_system_on_another_one_is_mounted_after_it() -> None:
+    assert parse(text("everything", ('  { service = "mariadb', f'{INNER}\n  {{ service = "mariadb')))
+    assert refusal("everything", (OUTER, f"{INNER}\n{OUTER}")) == (
+        'cluster.toml: group.db.resources.3.filesystem: found "/srv/db", expected it to stand before "/srv/db/logs", '
+        "which it would hide"
+    )
+
+
+@pytest.mark.parametrize(("place", "where"), [("/srv/db/files", "below"), ("/srv", "above")])
+def test_groups_do_not_mount_on_each_others_file_systems(place: str, where: str) -> None:
+    assert refusal("everything", ("/srv/files", place)) == (
+        f'cluster.toml: group.files.resources.2.filesystem: found "{place}", expected a mount point that is not '
+        f'{where} "/srv/db" of another group: one would hide or hold the other'
+    )

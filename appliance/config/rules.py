@@ -11,6 +11,7 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import PurePosixPath
 from typing import Any
 
 from appliance.config import constraints, initiator, realserver, target_rules, virtual_rules, vrrp_rules
@@ -246,16 +247,14 @@ def _roles(raw: Raw, kind: str) -> Iterator[Problem]:
 
 def _filesystems(raw: Raw) -> Iterator[Problem]:
     disks = {drbd.get("disk"): name for name, drbd in raw.get("drbd", {}).items()}
-    targets: set[str] = set()
+    targets: dict[str, str | int] = {}
     devices: set[str] = set()
     for path, before, resource in _resources(raw, "filesystem"):
         target, device = resource["filesystem"], resource.get("device")
-        if target in targets:
-            yield (
-                (*path, "filesystem"),
-                f"found {shown(target)}, expected a mount point that no other filesystem has",
-            )
-        targets.add(target)
+        for other, group in targets.items():
+            if (what := _collision(target, other, same_group=group == path[1])) is not None:
+                yield (*path, "filesystem"), f"found {shown(target)}, expected {what}"
+        targets.setdefault(target, path[1])
         if device is None:
             continue
         if device in devices:
@@ -268,6 +267,22 @@ def _filesystems(raw: Raw) -> Iterator[Problem]:
         if device.startswith(DISK_RESOURCES) and None not in before and {kind: name} not in before:
             text = f'expected {{ {kind} = "{name}" }} to stand before it in the same group'
             yield (*path, "device"), f"found {shown(device)}, {text}"
+
+
+def _collision(target: str, other: str, *, same_group: bool) -> str | None:
+    """What a mount point has to be that would lie over, in or below ``other``, which stands before it."""
+    above = PurePosixPath(target) in PurePosixPath(other).parents
+    below = PurePosixPath(other) in PurePosixPath(target).parents
+    if target == other:
+        return "a mount point that no other filesystem has"
+    if above and same_group:
+        return f"it to stand before {shown(other)}, which it would hide"
+    if (above or below) and not same_group:
+        where = "below" if below else "above"
+        return (
+            f"a mount point that is not {where} {shown(other)} of another group: one would hide or hold the other"
+        )
+    return None
 
 
 def _services(raw: Raw) -> Iterator[Problem]:

@@ -104,7 +104,7 @@ def _timeouts(cluster: Cluster) -> str:
 
 def scripts(vrrp: Vrrp) -> tuple[NamedScript, ...]:
     """Scripts and services that ``vrrp`` tracks; a service is asked for at systemd."""
-    # Of the escapes of systemd-escape(1), as in app\x2done.service, keepalived.conf(5) would take the backslash away.
+    # A backslash, as in app\x2done.service (systemd-escape(1)), begins an escape of keepalived.conf(5), too.
     units = (unit.replace("\\", "\\\\") for unit in vrrp.track_services)
     asked = tuple(TrackedScript(f"/usr/bin/systemctl is-active --quiet {unit}") for unit in units)
     return tuple(
