@@ -165,8 +165,8 @@ INNER = '  { filesystem = "/srv/db/logs", device = "/dev/vg0/logs" },'
 def test_a_file_system_on_another_one_is_mounted_after_it() -> None:
     assert parse(text("everything", ('  { service = "mariadb', f'{INNER}\n  {{ service = "mariadb')))
     assert refusal("everything", (OUTER, f"{INNER}\n{OUTER}")) == (
-        'cluster.toml: group.db.resources.3.filesystem: found "/srv/db", expected it to stand before "/srv/db/logs", '
-        "which it would hide"
+        'cluster.toml: group.db.resources.3.filesystem: found "/srv/db", expected it to stand before '
+        '"/srv/db/logs", which it would hide'
     )
 
 
@@ -176,3 +176,40 @@ def test_groups_do_not_mount_on_each_others_file_systems(place: str, where: str)
         f'cluster.toml: group.files.resources.2.filesystem: found "{place}", expected a mount point that is not '
         f'{where} "/srv/db" of another group: one would hide or hold the other'
     )
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("127.0.0.0/8", "one that every machine has for itself"),
+        ("fe80::/64", "a link-local one, which says nothing without its link"),
+        ("224.0.0.0/24", "one of a multicast group"),
+        ("240.0.0.0/8", "one that is reserved"),
+        ("0.0.0.0/8", "one that means no machine"),
+        ("::ffff:a09:200/120", "one that stands for an IPv4 address"),
+    ],
+)
+def test_a_network_is_one_in_which_machines_reach_each_other(network: str, why: str) -> None:
+    assert refusal("manual", ('"10.9.1.0/24"', f'"{network}"')) == (
+        f'cluster.toml: cluster.networks.1: found "{network}", expected a network of machines, not {why}'
+    )
+
+
+MACHINE = "expected a machine's address, not "
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "expected"),
+    [
+        ("everything", "192.0.2.1/32", "224.0.0.5/24", f"{MACHINE}one of a multicast group"),
+        ("everything", "fd00:9::1", "::1", f"{MACHINE}one that every machine has for itself"),
+        ("directors", "10.9.1.100/24", "10.9.1.0/24", "expected a host's address, not one that means all of"),
+        ("directors", "10.9.2.254/24", "10.9.2.255/24", "expected a host's address, not one that means all of"),
+        ("directors", "fd00:9::21", "::", f"{MACHINE}one that means no machine"),
+        ("directors", "fd00:9::21", "ff02::1", f"{MACHINE}one of a multicast group"),
+        ("directors", "fd00:9::21", "fd00:9::12", "expected a machine behind the directors, not node beta"),
+        ("shared-disk", "[fd00:9::50]:3261", "[::]:3261", f"{MACHINE}one that means no machine"),
+    ],
+)
+def test_an_address_is_one_that_other_machines_reach(name: str, before: str, after: str, expected: str) -> None:
+    assert f'found "{after}", {expected}' in refusal(name, (f'"{before}"', f'"{after}"'))

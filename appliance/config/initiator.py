@@ -14,7 +14,16 @@ from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
-from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_keys, chap_problems, portal
+from appliance.config.iscsi import (
+    AUTHORITY,
+    LAST_LUN,
+    LONGEST_NAME,
+    PORTAL,
+    Portal,
+    chap_keys,
+    chap_problems,
+    portal,
+)
 from appliance.config.shape import (
     Check,
     Path,
@@ -90,9 +99,7 @@ def entry(password_file: Check) -> Check:
             "target": value_like('the target\'s iSCSI name, like "iqn.2026-01.org.example:disk"', _is_name),
             "portals": array(
                 "an array of at least one address of the target",
-                value_like(
-                    'an address, or one with its port, like "10.9.1.50:3260" or "[fd00::50]:3260"', _is_portal
-                ),
+                PORTAL,
                 least=1,
             ),
         },
@@ -122,10 +129,6 @@ def entry(password_file: Check) -> Check:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(ISCSI_NAME, value))
-
-
-def _is_portal(value: Any) -> bool:
-    return isinstance(value, str) and bool(portal(value))
 
 
 def problems(raw: Raw) -> Iterator[Problem]:

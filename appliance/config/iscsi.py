@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from appliance.config.shape import Check, Path, Problem, shown, text
-from appliance.config.values import unscoped
+from appliance.config.values import reachable, unscoped
 
 # What names that nobody chose begin with: "iqn.", a month in which the domain was its owner's, the domain reversed.
 AUTHORITY = "iqn.2026-11.org.pairkeep"
@@ -57,6 +57,11 @@ def portal(written: str) -> Portal:
     if found.version != version:
         raise ValueError(written)
     return Portal(found, int(port))
+
+
+PORTAL = reachable(
+    'an address, or one with its port, like "10.9.1.50:3260" or "[fd00::50]:3260"', lambda v: portal(v).address
+)
 
 
 def chap_keys(password_file: Check) -> dict[str, Check]:

@@ -18,6 +18,7 @@ from appliance.config import constraints, initiator, realserver, target_rules, v
 from appliance.config.model import Cluster, Fencing, IPAddress, IPInterface, IPNetwork
 from appliance.config.schema import DISK_RESOURCES
 from appliance.config.shape import Path, Problem, shown
+from appliance.config.values import means_all
 
 Raw = Mapping[str, Any]
 # What fence agents call the address of their device (FenceAgentAPI.md of fence-agents, and their manuals).
@@ -176,7 +177,7 @@ def _links(raw: Raw) -> Iterator[Problem]:
             net = nets[i] if i < len(nets) else None
             if net is not None and address not in net:
                 yield path, f'found "{text}", expected an address in {net}, the network of link {i + 1}'
-            elif net is not None and _is_reserved(address, net):
+            elif net is not None and means_all(address, net):
                 yield path, f'found "{text}", expected a host\'s address, not one that means all of {net}'
             if address in seen:
                 yield path, f'found "{text}", expected an address that is not {seen[address]}'
@@ -193,10 +194,6 @@ def _ping(raw: Raw) -> Iterator[Problem]:
                 f'found "{text}", expected an address outside the cluster, not one of node {owner}: it would '
                 "seem unreachable to the others whenever that node is down",
             )
-
-
-def _is_reserved(address: IPAddress, net: IPNetwork) -> bool:
-    return address.version == 4 and net.num_addresses > 2 and address in (net[0], net[-1])
 
 
 def _drbd(raw: Raw) -> Iterator[Problem]:
@@ -313,7 +310,7 @@ def _addresses(raw: Raw, owners: dict[IPAddress, str]) -> Iterator[Problem]:
         if address.ip in owners:
             yield where, f'found "{text}", expected an address that is not {owners[address.ip]}'
         owners.setdefault(address.ip, "another service address")
-        if _is_reserved(address.ip, address.network):
+        if means_all(address.ip, address.network):
             yield where, f'found "{text}", expected a host\'s address, not one that means all of its network'
         if "interface" in resource or None in nets or not nets or link_of(address, nets):
             continue

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import voluptuous as vol
 
-from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, Portal, chap_keys, portal
+from appliance.config.iscsi import AUTHORITY, LAST_LUN, LONGEST_NAME, PORTAL, Portal, chap_keys, portal
 from appliance.config.shape import Check, Unknown, array, checked, named, number, table, text, value_like
 
 Raw = Mapping[str, Any]
@@ -141,10 +141,6 @@ def _is_iqn(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(IQN, value))
 
 
-def _is_portal(value: Any) -> bool:
-    return isinstance(value, str) and bool(portal(value))
-
-
 _iqn = value_like('an iSCSI name in small letters, like "iqn.2026-01.org.example:store"', _is_iqn)
 _boolean = value_like("true or false", lambda v: isinstance(v, bool))
 # Other targets have it, so people look for it.
@@ -174,9 +170,7 @@ def target_entry(name: Check, folder: Check, path: Check) -> Check:
             "iqn": _iqn,
             "portals": array(
                 "an array of at least one service address of the group",
-                value_like(
-                    'an address, or one with its port, like "10.9.1.50:3260" or "[fd00::50]:3260"', _is_portal
-                ),
+                PORTAL,
                 least=1,
             ),
             "queue_depth": number(1, DEEPEST_QUEUE, "commands"),

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address, ip_interface, ip_network
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_interface, ip_network
 from pathlib import PurePosixPath
 from typing import Any
 
-from appliance.config.shape import number, value_like
+import voluptuous as vol
+
+from appliance.config.shape import Check, named, number, value_like
 
 # The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
@@ -81,15 +84,55 @@ def unscoped(value: Any) -> str:
     return value
 
 
+def unreachable(address: IPv4Address | IPv6Address) -> str | None:
+    """What makes ``address`` one that no other machine can reach, or on one link only. None for a machine's own."""
+    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+    kinds = (
+        (mapped, "one that stands for an IPv4 address"),
+        (address.is_unspecified, "one that means no machine"),
+        (address.is_loopback, "one that every machine has for itself"),
+        (address.is_multicast, "one of a multicast group"),
+        (address.is_link_local, "a link-local one, which says nothing without its link"),
+        (address.version == 4 and (address.is_reserved or int(address) >> 24 == 0), "one that is reserved"),
+    )
+    return next((what for is_so, what in kinds if is_so), None)
+
+
+def means_all(address: IPv4Address | IPv6Address, of: IPv4Network | IPv6Network) -> bool:
+    """Whether packets to ``address`` go to the whole network ``of``, or to nobody there."""
+    return address.version == 4 and of.num_addresses > 2 and address in (of[0], of[-1])
+
+
+def reachable(
+    what: str, parse: Callable[[Any], IPv4Address | IPv6Address], whose: str = "a machine's address"
+) -> Check:
+    """A value in which ``parse`` finds an address that other machines reach, or raises ValueError."""
+    well_formed = value_like(what, lambda value: bool(parse(value)))
+
+    def check(value: Any) -> Any:
+        well_formed(value)
+        if (wrong := unreachable(parse(value))) is not None:
+            raise vol.Invalid(f"expected {whose}, not {wrong}")
+        return value
+
+    return named(what, check)
+
+
+def _prefixed(value: Any) -> str:
+    if "/" not in unscoped(value):
+        raise ValueError(value)
+    return str(value)
+
+
 boolean = value_like("true or false", lambda v: isinstance(v, bool))
 timeout = number(1, 3600, "seconds", whole=False)
-address = value_like("an address without a prefix length", lambda v: bool(ip_address(unscoped(v))))
-network = value_like(
+address = reachable("an address without a prefix length", lambda v: ip_address(unscoped(v)))
+network = reachable(
     'a network without host bits, like "10.9.1.0/24"',
-    lambda v: "/" in unscoped(v) and bool(ip_network(v)),
+    lambda v: ip_network(_prefixed(v)).network_address,
+    "a network of machines",
 )
-interface_address = value_like(
-    'an address with its prefix length, like "10.9.1.100/24"',
-    lambda v: "/" in unscoped(v) and bool(ip_interface(v)),
+interface_address = reachable(
+    'an address with its prefix length, like "10.9.1.100/24"', lambda v: ip_interface(_prefixed(v)).ip
 )
 secret_file = value_like("the absolute path of a file, without '..' or blanks", is_plain)

@@ -25,6 +25,7 @@ BITS = {4: 32, 6: 128}
 def problems(raw: Raw, networks: list[IPNetwork | None]) -> Iterator[Problem]:
     """``networks``: those in which directors have addresses."""
     tables = raw.get("virtual", {})
+    nodes = {ip_address(a): name for name, n in raw.get("node", {}).items() for a in n.get("links", []) if a}
     for name, table in tables.items():
         path: Path = ("virtual", name)
         yield from _ports(path, table)
@@ -32,7 +33,7 @@ def problems(raw: Raw, networks: list[IPNetwork | None]) -> Iterator[Problem]:
         yield from _persistence(path, table)
         yield from _quorum(path, table)
         yield from _tunnel(path, table)
-        yield from _servers(path, table, networks)
+        yield from _servers(path, table, networks, nodes)
     yield from _duplicates(tables)
     yield from _homes(raw)
 
@@ -107,14 +108,16 @@ def _tunnel(path: Path, table: Raw) -> Iterator[Problem]:
         yield (*path, "tunnel_port"), f'found {table["tunnel_port"]}, expected tunnel = "gue" beside it'
 
 
-def _servers(path: Path, table: Raw, networks: list[IPNetwork | None]) -> Iterator[Problem]:
+def _servers(
+    path: Path, table: Raw, networks: list[IPNetwork | None], nodes: Mapping[IPAddress, str]
+) -> Iterator[Problem]:
     seen: set[tuple[IPAddress, int | None]] = set()
     names: set[str] = set()
     for i, real in enumerate(table.get("real", ())):
         if real is None:
             continue
         where = (*path, "real", i)
-        yield from _server(where, table, real, networks)
+        yield from _server(where, table, real, networks, nodes)
         yield from _check(where, table, real)
         if "lower" in real and "upper" not in real:
             yield (*where, "lower"), f"found {real['lower']}, expected upper beside it: below it there is no limit"
@@ -132,10 +135,12 @@ def _servers(path: Path, table: Raw, networks: list[IPNetwork | None]) -> Iterat
         seen.add(key)
         names.add(name)
     if "sorry" in table:
-        yield from _server((*path, "sorry"), table, table["sorry"], networks)
+        yield from _server((*path, "sorry"), table, table["sorry"], networks, nodes)
 
 
-def _server(where: Path, table: Raw, server: Raw, networks: list[IPNetwork | None]) -> Iterator[Problem]:
+def _server(
+    where: Path, table: Raw, server: Raw, networks: list[IPNetwork | None], nodes: Mapping[IPAddress, str]
+) -> Iterator[Problem]:
     """A real server or the sorry server."""
     forward = server.get("forward", table.get("forward", Virtual.forward))
     port, wanted = server.get("port"), table.get("port")
@@ -150,6 +155,11 @@ def _server(where: Path, table: Raw, server: Raw, networks: list[IPNetwork | Non
     address, service = ip_address(server["address"]), ip_address(table["address"])
     if address == service:
         yield (*where, "address"), f'found "{address}", expected another one than that of the service'
+    elif address in nodes:
+        yield (
+            (*where, "address"),
+            f'found "{address}", expected a machine behind the directors, not node {nodes[address]}',
+        )
     elif address.version != service.version and forward != "tun":
         text = f'expected an IPv{service.version} address: only forward = "tun" goes from one to the other'
         yield (*where, "address"), f'found "{address}", {text}'

@@ -12,6 +12,7 @@ from typing import Any
 
 from appliance.config.model import IPAddress, IPNetwork
 from appliance.config.shape import Path, Problem, shown
+from appliance.config.values import means_all
 from appliance.config.virtual import Vrrp
 
 Raw = Mapping[str, Any]
@@ -74,6 +75,8 @@ def _addresses(
         if address.ip in taken:
             yield where, f'found "{text}", expected an address that is not {taken[address.ip]}'
         taken.setdefault(address.ip, f"one of vrrp.{path[1]}")
+        if means_all(address.ip, address.network):
+            yield where, f'found "{text}", expected a host\'s address, not one that means all of its network'
         if not _known(address.network, networks):
             yield where, f'found "{text}", expected an address in {listed}: directors have no other network'
     network = ip_network(table["network"]) if "network" in table else None

@@ -13,7 +13,7 @@ from ipaddress import IPv4Interface, ip_address, ip_interface
 
 from appliance.config.model import IPAddress, IPInterface
 from appliance.config.shape import shown
-from appliance.config.values import HOSTNAME, LOCAL_NAMES, NAME, unscoped
+from appliance.config.values import HOSTNAME, LOCAL_NAMES, NAME, unreachable, unscoped
 from appliance.errors import InputError
 
 PASSWORD_LENGTH = range(8, 129)
@@ -190,15 +190,7 @@ def network_device(value: str) -> str | None:
 
 
 def _unusable(value: str, address: IPAddress) -> str | None:
-    """Addresses that no machine can be reached by from another one, or from one link only."""
-    kinds = (
-        (address.is_unspecified, "one that means no machine"),
-        (address.is_loopback, "one that every machine has for itself"),
-        (address.is_multicast, "one of a multicast group"),
-        (address.is_link_local, "a link-local one, which says nothing without its link"),
-        (address.version == 4 and (address.is_reserved or int(address) >> 24 == 0), "one that is reserved"),
-    )
-    wrong = next((what for is_so, what in kinds if is_so), None)
+    wrong = unreachable(address)
     return None if wrong is None else f"found {shown(value)}, expected a machine's address, not {wrong}"
 
 
