@@ -42,6 +42,13 @@ def test_every_key_arrives() -> None:
     )
 
 
+def test_addresses_are_written_as_the_kernel_prints_them() -> None:
+    text = '[realserver.back]\nforwarding = "nat"\nnetwork = "FD00:9:0::/64"\ngateway = "FD00:9:0::1"'
+    assert parse(text) == (RealServer("back", "nat", (), "fd00:9::/64", "fd00:9::1"),)
+    with pytest.raises(ConfigError, match=r'back2.network: found "fd00:9::/64", expected a network that'):
+        parse(f"{text}\n{text.replace('back', 'back2').replace('FD00:9:0', 'fd00:9')}")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

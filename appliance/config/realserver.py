@@ -88,13 +88,15 @@ class RealServerRole:
 
 
 def build(raw: Raw) -> tuple[RealServer, ...]:
-    """The tables of a file that was found good."""
+    """The tables of a file that was found good. Addresses are written as the kernel prints them."""
     return tuple(
         RealServer(
             **{
                 **entry,
                 "name": name,
                 "addresses": tuple(str(ip_address(a)) for a in entry.get("addresses", ())),
+                "network": str(ip_network(entry["network"])) if "network" in entry else None,
+                "gateway": str(ip_address(entry["gateway"])) if "gateway" in entry else None,
             }
         )
         for name, entry in raw.items()
@@ -125,7 +127,7 @@ def problems(raw: Raw) -> Iterator[Problem]:
         if how != "dr" and "network" in entry:
             # Two tunnels of one kind from the same address are one to the kernel, and so are two ways back. What
             # comes by GUE is IPIP inside.
-            kind = (how, entry["network"], how == "tun" and entry.get("tunnel") == "gre")
+            kind = (how, ip_network(entry["network"]), how == "tun" and entry.get("tunnel") == "gre")
             if kind in networks:
                 yield (
                     (*path, "network"),
