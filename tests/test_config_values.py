@@ -213,3 +213,20 @@ MACHINE = "expected a machine's address, not "
 )
 def test_an_address_is_one_that_other_machines_reach(name: str, before: str, after: str, expected: str) -> None:
     assert f'found "{after}", {expected}' in refusal(name, (f'"{before}"', f'"{after}"'))
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("mysql.service", 'expected "mariadb.service", whose other name this is'),
+        ("mysqld.service", 'expected "mariadb.service", whose other name this is'),
+        ("nfs@.service", "expected a systemd unit ending in .service, .socket or .target"),
+        ("-q.service", "expected a systemd unit ending in .service, .socket or .target"),
+        ("pairkeep.service", "expected a service of the group: without this one the machine is no node"),
+        ("corosync.service", "expected a service of the group: without this one the machine is no node"),
+        ("ssh.socket", "expected a service of the group: without this one the machine is no node"),
+        ("poweroff.target", "expected a service of the group: without this one the machine is no node"),
+    ],
+)
+def test_a_groups_service_is_its_own_and_goes_by_its_first_name(unit: str, expected: str) -> None:
+    assert f'service: found "{unit}", {expected}' in refusal("shop", ("mariadb.service", unit))

@@ -38,7 +38,6 @@ from appliance.config.values import (
     HOSTNAME,
     INTERFACE,
     NAME,
-    UNIT,
     address,
     boolean,
     interface_address,
@@ -47,6 +46,7 @@ from appliance.config.values import (
     option_in_file,
     secret_file,
     timeout,
+    unit,
 )
 from appliance.config.virtual_schema import VIRTUAL_RESOURCE, VIRTUAL_TABLES
 
@@ -90,6 +90,16 @@ def _is_target(value: Any) -> bool:
     return SYSTEM_TREES.isdisjoint((PurePosixPath(value), *PurePosixPath(value).parents))
 
 
+def _service(value: Any) -> Any:
+    """A unit that a group may start and stop, by the name that its ports and its probe are known by."""
+    unit(value)
+    if value in _ALIASES:
+        raise vol.Invalid(f'expected "{_ALIASES[value]}", whose other name this is')
+    if re.fullmatch(_MACHINES_OWN, value):
+        raise vol.Invalid("expected a service of the group: without this one the machine is no node")
+    return value
+
+
 def _fence_device(value: Any) -> Any:
     """The agent's own options are known to the agent alone; what they may be, a person reads in its manual."""
     if not isinstance(value, dict):
@@ -118,6 +128,14 @@ def _fence(value: Any) -> Any:
     return _fence_device(value)
 
 
+# Of Debian's packages.
+_ALIASES = {"mysql.service": "mariadb.service", "mysqld.service": "mariadb.service"}
+# What nodes, and machines, run by themselves, and the targets that end or change all that they run.
+_MACHINES_OWN = (
+    r"(pairkeep|corosync|keepalived|nftables|sshd?|dbus|iscsid|pairkeep-.*|systemd-.*)\.(service|socket)"
+    r"|(default|basic|sysinit|network|multi-user|graphical|rescue|emergency|shutdown|poweroff|reboot|halt|kexec|exit"
+    r"|suspend|hibernate|hybrid-sleep|sleep)\.target"
+)
 _on_stop_failure = word("fence", "block")
 _group_name = text("the name of another group", NAME)
 _target_name = text("the name of a [target.NAME] table", NAME)
@@ -158,7 +176,7 @@ _RESOURCES: dict[str, Check] = {
     ),
     "service": table(
         "a table",
-        {"service": text("a systemd unit ending in .service, .socket or .target", UNIT)},
+        {"service": _service},
         {
             "probe": word(*PROBES),
             "probe_timeout_s": timeout,

@@ -11,7 +11,7 @@ from typing import Any
 
 import voluptuous as vol
 
-from appliance.config.shape import Check, named, number, value_like
+from appliance.config.shape import Check, named, number, text, value_like
 
 # The kernel's own limit of a DRBD resource name is 128; this one still fits a line of the status.
 NAME = r"[A-Za-z][A-Za-z0-9_-]{0,31}"
@@ -22,7 +22,8 @@ LOCAL_NAMES = ("localhost", "ip6-localhost", "ip6-loopback")
 # RFC 1123, lower case: the name is corosync's, DRBD's and the kernel's host name at once. One of digits alone reads
 # like a number of an address.
 HOSTNAME = rf"(?!({'|'.join(LOCAL_NAMES)}|[0-9]+)$)[a-z0-9]([a-z0-9-]{{0,61}}[a-z0-9])?"
-UNIT = r"[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
+# Not a template without its instance, nor what programs take for an option.
+UNIT = r"(?!-)(?!.*@\.)[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
 # corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
 KEY_BYTES = range(128, 4097)
@@ -135,4 +136,5 @@ network = reachable(
 interface_address = reachable(
     'an address with its prefix length, like "10.9.1.100/24"', lambda v: ip_interface(_prefixed(v)).ip
 )
+unit = text("a systemd unit ending in .service, .socket or .target", UNIT)
 secret_file = value_like("the absolute path of a file, without '..' or blanks", is_plain)

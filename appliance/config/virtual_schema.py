@@ -14,13 +14,13 @@ from appliance.config.values import (
     HOSTNAME,
     INTERFACE,
     NAME,
-    UNIT,
     address,
     boolean,
     interface_address,
     network,
     secret_file,
     timeout,
+    unit,
 )
 
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos")
@@ -224,9 +224,7 @@ _VRRP = table(
             INTERFACE,
             number(-253, 253, ""),
         ),
-        "track_services": array(
-            "an array of systemd units", text("a systemd unit ending in .service, .socket or .target", UNIT)
-        ),
+        "track_services": array("an array of systemd units", unit),
         "track_scripts": array('an array of tables like { command = "/path" }', _SCRIPT),
     },
 )
