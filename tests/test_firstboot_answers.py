@@ -7,9 +7,11 @@ import pytest
 
 from appliance.errors import InputError
 from appliance.firstboot.answers import parse_answers
-from appliance.lab.pair import ROLES, answers
+from appliance.firstboot.facts import ALIAS
+from appliance.lab.pair import CLUSTER_TOML, ROLES, answers
 
 GOOD = answers(ROLES[0])
+BY_ALIAS = CLUSTER_TOML.replace("/dev/disk/by-id/virtio-data", ALIAS)
 
 
 def test_the_labs_own_answers_are_good() -> None:
@@ -99,7 +101,7 @@ dns = ["10.9.3.1"]
 
 
 def test_what_concerns_the_machine_alone_can_be_said_too() -> None:
-    head, tables = GOOD.split("[database]")
+    head, tables = answers(ROLES[0], BY_ALIAS).split("[database]")
     settings, network = MORE.split("[[network]]")
     found = parse_answers(f"{head}{settings}\n[database]{tables}\n[[network]]{network}")
     assert (found.settings.keyboard, found.settings.wipe) == ("de", True)
@@ -135,3 +137,39 @@ def test_a_wrong_setting_is_refused_in_the_wizards_words(before: str, after: str
     with pytest.raises(InputError) as refused:
         parse_answers(f"{head}{settings}\n[database]{tables}\n[[network]]{network}")
     assert message in str(refused.value)
+
+
+DISK = 'disk = "/dev/disk/by-id/virtio-data"\n'
+
+
+@pytest.mark.parametrize(
+    ("role", "cluster", "settings", "message"),
+    [
+        (
+            2,
+            BY_ALIAS,
+            f"{DISK}wipe = true\n",
+            'disk: found "/dev/disk/by-id/virtio-data", expected none: witness only',
+        ),
+        (0, CLUSTER_TOML, f"{DISK}wipe = true\n", f'expected none: no drbd of the cluster has disk = "{ALIAS}"'),
+        (0, BY_ALIAS, "", f"disk: missing, expected this machine's disk, which drbd.shopdata calls {ALIAS}"),
+        (
+            0,
+            CLUSTER_TOML,
+            "wipe = true\n",
+            "wipe: found true, expected disk beside it, the one that is to be erased",
+        ),
+        (0, BY_ALIAS, f'disk = "{ALIAS}"\n', f'disk: found "{ALIAS}", expected'),
+    ],
+)
+def test_only_a_disk_that_the_cluster_uses_here_is_named_or_erased(
+    role: int, cluster: str, settings: str, message: str
+) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_answers(settings + answers(ROLES[role], cluster))
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(("role", "settings"), [(0, f"{DISK}wipe = true\n"), (1, DISK), (2, "")])
+def test_each_machine_names_the_disk_that_it_has(role: int, settings: str) -> None:
+    assert parse_answers(settings + answers(ROLES[role], BY_ALIAS)).settings.wipe == ("wipe" in settings)

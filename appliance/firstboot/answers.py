@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface
 from typing import Any, Literal
@@ -16,7 +16,7 @@ import voluptuous as vol
 from appliance.config.load import ConfigError, parse, read_toml
 from appliance.config.model import Cluster, Drbd
 from appliance.config.shape import shown, shown_of
-from appliance.config.values import KEY_BYTES, is_own_file
+from appliance.config.values import KEY_BYTES, is_own_file, is_plain
 from appliance.firstboot import checks
 from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.fields import Check
@@ -119,8 +119,8 @@ def _address(value: Any) -> str:
 
 
 def _disk(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"/dev/[\w.:+@=/-]+", value) or ".." in value:
-        raise vol.Invalid(f"found {shown(value)}, expected the path of a disk below /dev")
+    if not is_plain(value) or not value.startswith("/dev/") or value == ALIAS:
+        raise vol.Invalid(f"found {shown(value)}, expected the path of a disk below /dev that is its own")
     return value
 
 
@@ -202,6 +202,8 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
             f"interfaces: found {len(found['interfaces'])}, expected {len(cluster.networks)}, "
             "one for each of cluster.networks"
         )
+    if found["node"] in names:
+        problems += _disk_problems(found, cluster)
     if problems:
         raise ConfigError(name, tuple(problems))
     return Answers(
@@ -219,6 +221,20 @@ def parse_answers(text: str, name: str = "pairkeep.toml") -> Answers:
 
 def _database(raw: Mapping[str, str]) -> Database:
     return Database(raw["name"], raw["user"], for_mariadb(raw["password"]))
+
+
+def _disk_problems(found: Mapping[str, Any], cluster: Cluster) -> Iterator[str]:
+    """``disk`` is erased as ``wipe`` says, so it has to be what the cluster uses on this very node."""
+    aliased = [f"drbd.{one.name}" for one in cluster.drbd if one.disk == ALIAS]
+    votes_only = cluster.node(found["node"]).votes_only
+    if "disk" in found and votes_only:
+        yield f"disk: found {shown(found['disk'])}, expected none: {found['node']} only votes, and stores nothing"
+    elif "disk" in found and not aliased:
+        yield f'disk: found {shown(found["disk"])}, expected none: no drbd of the cluster has disk = "{ALIAS}"'
+    elif "disk" not in found and aliased and not votes_only:
+        yield f"disk: missing, expected this machine's disk, which {aliased[0]} calls {ALIAS}"
+    if found.get("wipe") and "disk" not in found:
+        yield "wipe: found true, expected disk beside it, the one that is to be erased"
 
 
 def settings_of(found: Mapping[str, Any]) -> Settings:
