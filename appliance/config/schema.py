@@ -33,8 +33,8 @@ from appliance.config.shape import (
     word,
 )
 from appliance.config.values import (
-    FENCE_OPTION,
     DRBD_NAME,
+    FENCE_OPTION,
     HOSTNAME,
     INTERFACE,
     NAME,
