@@ -139,7 +139,7 @@ def test_the_status_is_that_of_a_machine_with_quorum() -> None:
 
 def test_what_stands_for_no_answer_has_what_is_asked_of_an_answer() -> None:
     cluster = lab_cluster()
-    real = status(Core(cluster, "alpha", "boot", BLANK, Mock()), {}, [])
+    real = status(Core(cluster, "alpha", "boot", BLANK, Mock(now=lambda: 0.0)), {}, [])
     pair = _Told(Lab("none"))
     pair.said = {}
     found = pair.status()

@@ -120,7 +120,8 @@ def _fate(group: GroupFate, stops: bool) -> str:
 def _taken_up(text: str, version: int, away: list[str]) -> list[str]:
     """Wait until all nodes but those ``away`` run by it; returns their names."""
     deadline = time.monotonic() + TAKE_UP_S
-    told, tell_at = set[str](), time.monotonic() + PATIENCE_S
+    told: set[str] | None = None
+    tell_at = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         time.sleep(POLL_S)
         try:
