@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
-from appliance.build import export, image
+from appliance.build import disk, export, image
+from appliance.build.progress import SILENT
+from appliance.build.tools import Tools
 from appliance.cli.main import main
 from appliance.errors import InputError
 from appliance.run import RunError, run
@@ -93,6 +96,25 @@ def test_a_folder_that_holds_anything_but_an_export_is_never_replaced(folder: Pa
     export.write_sums(other)
     with pytest.raises(InputError, match=r"debian.iso in it is not of an export"):
         check(other)
+
+
+def test_what_a_killed_export_left_is_swept_where_nobody_else_has_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAIRKEEP_BUILD", str(tmp_path / "build"))
+    monkeypatch.setattr(export, "require_space", lambda *_: None)
+    monkeypatch.setattr(disk, "make", Mock(side_effect=InputError("the disk is full")))
+    files = (tmp_path / "vmlinuz", tmp_path / "initrd", tmp_path / "root.raw")
+    made = image.Image("witness", "0" * 20, tmp_path, *files, epoch=1, versions={})
+    own, named = export.folder_of(made).parent, tmp_path / "named"
+    others = (f".witness-metal-{'1' * 8}.abcd1234", ".witness.lock")
+    for folder in (own / f".witness-{'1' * 8}.abcd1234", own / others[0], named / f".witness-{'1' * 8}.abcd1234"):
+        folder.mkdir(parents=True)
+    for target in (export.folder_of(made), named / f"witness-{'1' * 8}"):
+        with pytest.raises(InputError, match="the disk is full"):
+            export.export(made, target, ["raw"], None, Tools(None), SILENT)
+    assert sorted(path.name for path in own.iterdir()) == sorted(others)
+    assert [path.name for path in named.iterdir()] == [f".witness-{'1' * 8}.abcd1234"]
 
 
 def test_the_command_refuses_before_it_builds(

@@ -28,6 +28,20 @@ def test_a_layer_is_made_once(tmp_path: Path) -> None:
     assert not layers.ensure(tmp_path / "layer", make, progress, what="layer")
 
 
+def test_a_layer_that_is_made_anew_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    progress, _ = quiet()
+    layers.ensure(tmp_path / "layer", make, progress, what="layer")
+
+    def fails(_: Path) -> None:
+        assert layers.damage(tmp_path / "layer") is None
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        layers.ensure(tmp_path / "layer", fails, progress, what="layer", anew=True)
+    assert layers.damage(tmp_path / "layer") is None
+    assert layers.ensure(tmp_path / "layer", make, progress, what="layer", anew=True)
+
+
 @pytest.mark.parametrize(
     ("harm", "why"),
     [
@@ -180,6 +194,17 @@ def test_a_disk_that_fills_is_told_and_nothing_stays(tmp_path: Path, monkeypatch
 )
 def test_older_and_other_hosts_need_a_tools_tree(release: dict[str, str]) -> None:
     assert not tools.host_suffices(release)
+
+
+def test_what_a_killed_build_left_of_a_tools_tree_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAIRKEEP_BUILD", str(tmp_path))
+    monkeypatch.setattr(tools, "host_suffices", lambda _: False)
+    monkeypatch.setattr(tools, "check", lambda: None)
+    tree = tools.tree_folder()
+    (tree.parent / f".{tree.name}.abcd1234").mkdir(parents=True)
+    monkeypatch.setattr(tools, "_make_tree", lambda making, _: (making / "made").touch())
+    assert tools.ensure(quiet()[0]).tree == tree
+    assert sorted(path.name for path in tree.parent.iterdir()) == [".tools.lock", tree.name]
 
 
 def test_programs_of_a_tree_start_through_its_own_loader(tmp_path: Path) -> None:

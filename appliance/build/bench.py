@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -49,12 +50,13 @@ def build(name: str, progress: Progress) -> Figures:
     require_bootstrap()
     tools.ensure(progress)
     with _work_folder(_COLD_MIB) as work:
-        once = _builder(work, ("build", name))
+        checkout = _checkout(work)
+        once = _builder(checkout, ("build", name))
         return {
             "image": name,
             "cold_s": _timed("cold", once, progress),
             "unchanged_s": _timed("unchanged", once, progress),
-            "edit_to_image_s": _after_an_edit(once, progress),
+            "edit_to_image_s": _after_an_edit(checkout, once, progress),
         }
 
 
@@ -96,9 +98,16 @@ def _work_folder(space_mib: int) -> Iterator[Path]:
         layers.remove(work)
 
 
-def _builder(work: Path, words: Sequence[str]) -> Callable[[], None]:
-    """Runs ``pairkeep image`` with a build folder of its own, in which nothing but the tools tree is cached."""
-    cache = work / "build/cache"
+def _checkout(work: Path) -> Path:
+    """A copy of what images are built from, for an edit that must not stay when the benchmark is killed."""
+    for name in ("appliance", "images", "overlays"):
+        shutil.copytree(folders.project_folder() / name, work / "checkout" / name, symlinks=True)
+    return work / "checkout"
+
+
+def _builder(checkout: Path, words: Sequence[str]) -> Callable[[], None]:
+    """Runs ``pairkeep image`` of ``checkout``, in whose build folder nothing but the tools tree is cached."""
+    cache = checkout / "build/cache"
     cache.mkdir(parents=True)
     if tree_folder().exists():
         (cache / tree_folder().name).symlink_to(tree_folder())
@@ -106,27 +115,24 @@ def _builder(work: Path, words: Sequence[str]) -> Callable[[], None]:
     def once() -> None:
         run(
             (sys.executable, "-m", "appliance.cli.main", "image", *words),
-            env={"PAIRKEEP_BUILD": str(work / "build")},
-            cwd=folders.project_folder(),
+            env={"PAIRKEEP_BUILD": str(checkout / "build")},
+            cwd=checkout,
         )
 
     return once
 
 
-def _after_an_edit(build: Callable[[], None], progress: Progress) -> float:
-    edited = folders.project_folder() / "appliance/supervisor/store.py"
-    text = edited.read_text()
-    try:
-        edited.write_text(f"{text}# edited by the benchmark\n")
-        return _timed("after an edit of the supervisor", build, progress)
-    finally:
-        edited.write_text(text)
+def _after_an_edit(checkout: Path, build: Callable[[], None], progress: Progress) -> float:
+    with (checkout / "appliance/supervisor/store.py").open("a") as edited:
+        edited.write("# edited by the benchmark\n")
+    return _timed("after an edit of the supervisor", build, progress)
 
 
 def _ours(name: str, work: Path, progress: Progress) -> Figures:
-    once = _builder(work, ("export", name, "--to", str(work / "out")))
+    checkout = _checkout(work)
+    once = _builder(checkout, ("export", name, "--to", str(work / "out")))
     cold_s = _timed("pairkeep, cold", once, progress)
-    warm_s = _after_an_edit(once, progress)
+    warm_s = _after_an_edit(checkout, once, progress)
     (made,) = (work / "out").glob("*.qcow2")
     return {
         "cold_s": cold_s,

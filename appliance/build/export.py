@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,12 @@ def export(
     What stood in ``target`` is replaced, in one step, at the end. ``key`` is an SSH key that signs the sums.
     """
     require_space(target.parent, _SPACE_MIB, f"exporting {image.name}")
-    with layers.atomic_folder(target) as making:
+    with contextlib.ExitStack() as stack:
+        if target == folder_of(image):
+            # A folder that a person named may hold anything, so what is left beside it of a killed export stays.
+            stack.enter_context(layers.locked(target.with_name(f".{image.name}.lock"), progress))
+            layers.sweep(target.parent, f"{image.name}-{'[0-9a-f]' * 8}")
+        making = stack.enter_context(layers.atomic_folder(target))
         stem = f"{_STEM}{image.name}-{image.key[:8]}"
         raw = making / f"{stem}.raw"
         with progress.phase(f"disk of {image.name}"):

@@ -198,9 +198,7 @@ def _packages(plan: _Plan, progress: Progress, refresh: bool) -> Path:
 
     # Images with the same packages share a layer, so it has a lock of its own.
     with layers.locked(plan.layer.with_name(f".{plan.layer.name}.lock"), progress):
-        if refresh:
-            layers.remove(plan.layer)
-        layers.ensure(plan.layer, make, progress, what=f"packages layer of {plan.spec.name}")
+        layers.ensure(plan.layer, make, progress, what=f"packages layer of {plan.spec.name}", anew=refresh)
     return plan.layer
 
 

@@ -109,12 +109,15 @@ def damage(folder: Path) -> str | None:
     return None
 
 
-def ensure(folder: Path, make: Callable[[Path], None], progress: Progress, *, what: str) -> bool:
+def ensure(
+    folder: Path, make: Callable[[Path], None], progress: Progress, *, what: str, anew: bool = False
+) -> bool:
     """Have the layer ``what`` in ``folder``: as it is if undamaged, else made by ``make(new_folder)``.
 
-    A damaged layer is made again, and said so. Returns whether it was made. Call with the lock held.
+    A damaged layer is made again, and said so. ``anew`` makes any again, and what is there stays until then.
+    Returns whether it was made. Call with the lock held.
     """
-    if folder.exists():
+    if folder.exists() and not anew:
         with progress.phase(f"checking the cached {what}"):
             why = damage(folder)
         if why is None:

@@ -130,6 +130,7 @@ def ensure(progress: Progress) -> Tools:
         with layers.locked(folders.cache_folder() / ".tools.lock", progress):
             # Another process may have made it while this one waited.
             if not tree.exists():
+                layers.sweep(tree.parent, f"tools-{layers.ANY_KEY}")
                 with (
                     progress.phase("Debian 13 tools tree (QEMU, e2fsprogs, GRUB, Python)"),
                     layers.atomic_folder(tree) as making,
