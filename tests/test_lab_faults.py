@@ -65,6 +65,19 @@ def test_what_is_seen_becomes_an_outcome(status: dict[str, Any], silent_s: float
     assert suite._seen(Scene(pair, *machines), case, status) == found
 
 
+@pytest.mark.parametrize(
+    ("silent_s", "address", "interrupted"),
+    [(0.1, "", False), (9, "2: lan inet 10.9.1.100/24\n", False), (9, "", True)],
+    ids=["rows flow", "the host is busy", "the address has left"],
+)
+def test_a_switchover_has_begun_when_the_client_waits_for_it(
+    silent_s: float, address: str, interrupted: bool
+) -> None:
+    pair: Any = SimpleNamespace(rows=[Acknowledged(1, time.time() - silent_s)])
+    active: Any = SimpleNamespace(exec=lambda _: SimpleNamespace(stdout=address))
+    assert suite._interrupted(Scene(pair, active, active)) == interrupted
+
+
 def test_the_table_tells_what_went_wrong_below_it() -> None:
     wrong = Result(
         "hang", "idle", "moves", "does not run: x | y", None, None, 0, None, None, wrong="expected: moves"

@@ -13,7 +13,9 @@ from appliance.lab.lab import Lab
 from appliance.lab.machine import Machine
 
 ALL = {str(number) for number in NUMBERS}
-ADVERT_S = 1.0
+# VRRP misses three adverts, one a second: 3.6 s. Whatever else could take over, such as a cluster that waits for a
+# watchdog, takes longer than this.
+TAKEN_OVER_S = 12.0
 # What a machine without KVM, on a busy host, may take longer than the protocol says.
 SLACK_S = 2.0
 # A check's interval (director.virtual), a slow answer, and what keepalived and the client add.
@@ -39,7 +41,7 @@ def test_an_active_director_without_power_is_replaced_and_no_connection_ends(dir
     directors.wait_for(
         "new connections work", lambda: fetch(directors, f"http://{WEB}:81/", timeout_s=0.3), timeout_s=60, poll_s=0
     )
-    assert time.monotonic() - lost < 4 * ADVERT_S + SLACK_S
+    assert time.monotonic() - lost < TAKEN_OVER_S
     assert downloads.finish() == 0
 
 

@@ -10,14 +10,12 @@ import pytest
 
 from appliance.lab.machine import Machine
 from appliance.lab.pair import CLUSTER_TOML
-from appliance.lab.trial import POLL_S, Status, Trial, events, reason
+from appliance.lab.trial import POLL_S, UNTOUCHED_S, Status, Trial, events, reason
 from appliance.lab.writer import longest_outage
 
 Check = Callable[[], None]
 # Two machines alone must not lose patience with each other, however long nobody says anything.
 PATIENT_S = 30.0
-# Longer than anything takes that does not restart the database.
-UNTOUCHED_S = 3.0
 # While the supervisor stands still nobody answers the handler; its watchdog leaves time for that.
 KILL_THE_HANDLER = """\
 supervisor=$(pgrep -P "$(systemctl show -P MainPID pairkeep.service)" -f appliance.supervisor)
@@ -70,7 +68,7 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     gone = next(m for m in (first, second) if m.name != kept)
     unwitnessed.wait_running(kept)
     unwitnessed.wait_rows(20)
-    since = time.time()
+    since, server = time.time(), unwitnessed.lab[kept].main_pid("mariadb.service")
     shown = gone.exec(RECOVER, timeout_s=60).stdout
     assert "KiB changed alone, newest on record" in shown
     refused = gone.exec([*RECOVER, "--discard", kept, "--yes"], check=False, timeout_s=60)
@@ -78,6 +76,7 @@ def test_a_split_brain_that_a_person_made_is_shown_and_one_side_thrown_away(unwi
     gone.exec([*RECOVER, "--discard", gone.name, "--yes"], timeout_s=60)
     unwitnessed.wait_paired()
     assert unwitnessed.running_on() == kept
+    assert unwitnessed.lab[kept].main_pid("mariadb.service") == server
     assert longest_outage(unwitnessed.rows, since=since).seconds < UNTOUCHED_S
     # What the side that was kept had acknowledged is there, and what the other had is nowhere.
     tables = unwitnessed.lab[kept].exec(["mariadb", "shop", "-e", "SHOW TABLES"], timeout_s=60).stdout
@@ -106,10 +105,11 @@ def test_an_older_copy_is_used_on_a_persons_word_alone(pair: Trial) -> None:
     lost.power_on()
     # What it alone has is given up already, and yet nobody throws it away unasked.
     pair.wait("it is told", _split)
-    since = time.time()
+    since, server = time.time(), left.main_pid("mariadb.service")
     left.exec([*RECOVER, "--discard", lost.name, "--yes"], timeout_s=60)
     pair.wait_paired()
     assert pair.running_on() == left.name
+    assert left.main_pid("mariadb.service") == server
     assert longest_outage(pair.rows, since=since).seconds < UNTOUCHED_S
     verdict = pair.finish()
     assert verdict.both_primary_s == 0

@@ -45,6 +45,10 @@ UNHEARD: Status = {
 }
 # A minute is several times what anything here usually takes; it bounds tests and asserts nothing.
 PATIENCE_S = 180.0
+# What a client may wait for a service that nobody has touched. A busy host that stalls costs it a time-out and a
+# new connection (1.3 s, writer.py), perhaps again and again. A takeover costs more: 13 s for the watchdog alone.
+# A restart in place may cost less, and shows in the server's process.
+UNTOUCHED_S = 8.0
 # Asking costs the machines processor time that a takeover needs.
 POLL_S = 1.0
 
