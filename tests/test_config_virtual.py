@@ -119,12 +119,39 @@ REFUSED = {
     ),
     "a check without its script": (
         web('check = "script"'),
-        "virtual.web.check.command: missing, expected an absolute path and plain words after it",
+        "virtual.web.check.command: missing, expected an absolute path and plain words after it, "
+        "at most 250 characters with the address",
     ),
     "a script with more than words": (
         web('check = { kind = "script", command = "/bin/sh -c \'true; rm $x\'" }'),
         "virtual.web.check.command: found \"/bin/sh -c 'true; rm $x'\", expected an absolute path and plain words "
-        "after it",
+        "after it, at most 250 characters with the address",
+    ),
+    "a command that grows too long by the address": (
+        web(f'check = {{ kind = "script", command = "/bin/{"x" * 236} %a" }}'),
+        f'virtual.web.check.command: found "/bin/{"x" * 73}…, expected an absolute path and plain words '
+        "after it, at most 250 characters with the address",
+    ),
+    "a text that is too long": (
+        web(f'check = {{ kind = "http", text = "{"x" * 200}" }}'),
+        f'virtual.web.check.text: found "{"x" * 78}…, expected text of 1 to 199 printable characters',
+    ),
+    "more to send than a line holds": (
+        web(f'check = {{ kind = "udp", send = "{"0" * 402}" }}'),
+        f'virtual.web.check.send: found "{"0" * 78}…, expected an even number of hexadecimal digits, at most 400',
+    ),
+    "a time that is too fine": (
+        web('check = { kind = "connect", timeout_s = 0.3333 }'),
+        "virtual.web.check.timeout_s: found 0.3333, expected a number from 0.1 to 300 seconds, "
+        "with at most 3 decimals",
+    ),
+    "a domain with an empty label": (
+        web('check = { kind = "dns", query = "example..org" }'),
+        'virtual.web.check.query: found "example..org", expected a domain name',
+    ),
+    "one real server with the port said and unsaid": (
+        web("", "", '[[virtual.web.real]]\naddress = "10.9.2.21"\nport = 80\nname = "second"'),
+        "virtual.web.real.2: found 10.9.2.21 again, expected each real server once",
     ),
     "a check port outside the range": (
         web("", 'check = { kind = "connect", port = 70000 }'),

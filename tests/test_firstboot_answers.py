@@ -88,7 +88,7 @@ def test_all_wrong_answers_are_told_at_once() -> None:
 MORE = """
 keyboard = "de"
 language = "C.UTF-8"
-time_servers = ["10.9.1.1", "ntp.example.org"]
+time_servers = ["10.9.1.1", "ntp.example.org", "fd00:9::1"]
 password_hash = "$y$j9T$d3fpjs4NUVlPddNO9sJnb1$9Fgoh6NtjI2sGroaMCHrjt6Wzm/9Vq5lJl6dI5IY6D2"
 ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFBhaXJrZWVwIHRlc3Qga2V5LCBub3QgYSByZWFsIG9u alice"]
 disk = "/dev/disk/by-id/virtio-data"
@@ -105,7 +105,7 @@ def test_what_concerns_the_machine_alone_can_be_said_too() -> None:
     settings, network = MORE.split("[[network]]")
     found = parse_answers(f"{head}{settings}\n[database]{tables}\n[[network]]{network}")
     assert (found.settings.keyboard, found.settings.wipe) == ("de", True)
-    assert found.settings.time_servers == ("10.9.1.1", "ntp.example.org")
+    assert found.settings.time_servers == ("10.9.1.1", "ntp.example.org", "fd00:9::1")
     assert found.networks[0].dhcp
     assert str(found.networks[0].dns[0]) == "10.9.3.1"
 
@@ -115,6 +115,7 @@ def test_what_concerns_the_machine_alone_can_be_said_too() -> None:
     [
         ('keyboard = "de"', 'keyboard = "de; rm"', 'keyboard: found "de; rm", expected a keyboard layout\'s name'),
         ('"ntp.example.org"', '"ntp!"', 'found "ntp!", expected the name or the address of a server'),
+        ('"fd00:9::1"', '"fd00:9:1"', 'found "fd00:9:1", expected an address without a prefix length'),
         ('"$y$j9T', '"secret', "password_hash: expected a password's hash as in /etc/shadow"),
         ("ssh-ed25519 AAAA", "ssh-dss AAAA", "found a DSA key, which sshd takes no more"),
         (

@@ -64,6 +64,23 @@ def test_a_unit_that_is_tracked_keeps_its_backslashes() -> None:
     assert r'    script "/usr/bin/systemctl is-active --quiet app\\x2done.service"' in text.splitlines()
 
 
+@pytest.mark.parametrize(
+    "check",
+    [
+        f'kind = "script", command = "/bin/{"x" * 165} %a %a"',
+        f'kind = "http", path = "/{"x" * 200}", host = "{"x" * 254}", text = "{"." * 199}"',
+        f'kind = "udp", send = "{"0" * 400}", expect = "{"x" * 400}"',
+        f'kind = "mysql", user = "{"x" * 128}", database = "{"x" * 64}", password_file = "/{"x" * 249}"',
+        f'kind = "sip", user = "{"x" * 128}", host = "{"x" * 254}"',
+    ],
+    ids=["script", "http", "udp", "mysql", "sip"],
+)
+def test_no_line_is_longer_than_keepalived_bears(check: str) -> None:
+    """With 1,024 characters it ends by a signal, in `keepalived -t` too."""
+    text = keepalived(parse(PAIR + web(real=f"check = {{ {check} }}")))
+    assert 200 < max(map(len, text.splitlines())) < 1024
+
+
 def test_every_brace_closes() -> None:
     text = keepalived(load(GOOD))
     assert text.count("{") == text.count("}")

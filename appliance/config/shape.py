@@ -201,14 +201,15 @@ def text(what: str, pattern: str) -> Check:
     return value_like(what, lambda v: isinstance(v, str) and re.fullmatch(pattern, v, re.ASCII))
 
 
-def number(low: float, high: float, unit: str, *, whole: bool = True) -> Check:
+def number(low: float, high: float, unit: str, *, whole: bool = True, decimals: int | None = None) -> Check:
     what = f"a {'whole ' if whole else ''}number from {low} to {high}{unit and ' ' + unit}"
 
     def test(value: Any) -> bool:
         kind_fits = isinstance(value, int) or (isinstance(value, float) and not whole)
-        return kind_fits and not isinstance(value, bool) and low <= value <= high
+        fits = kind_fits and not isinstance(value, bool) and low <= value <= high
+        return fits and (decimals is None or round(value, decimals) == value)
 
-    return value_like(what, test)
+    return value_like(what if decimals is None else f"{what}, with at most {decimals} decimals", test)
 
 
 def word(*words: str) -> Check:

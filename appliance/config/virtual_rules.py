@@ -125,7 +125,7 @@ def _servers(
             yield (*where, "lower"), f"found {real['lower']}, expected less than upper, which is {real['upper']}"
         if "address" not in real:
             continue
-        key = ip_address(real["address"]), real.get("port")
+        key = ip_address(real["address"]), real.get("port", table.get("port"))
         name = real.get("name", real["address"])
         if key in seen:
             yield where, f"found {real['address']} again, expected each real server once"

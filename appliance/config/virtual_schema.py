@@ -17,8 +17,8 @@ from appliance.config.values import (
     address,
     boolean,
     interface_address,
+    is_plain,
     network,
-    secret_file,
     timeout,
     unit,
 )
@@ -30,6 +30,14 @@ FLAGS = {"sh": ("sh-fallback", "sh-port"), "mh": ("mh-fallback", "mh-port")}
 MOST_PORTS = 32
 # ipvsadm(8): of persistence, 31 days.
 MOST_PERSISTENT_S = 2678400
+# keepalived counts microseconds, and refuses or cuts off what is finer.
+MOST_DECIMALS = 3
+# A line of keepalived.conf(5) with 1,024 characters ends keepalived 2.3 by a signal. No part takes more than a
+# fourth of one, but what stands there alone: hexadecimal digits, and text, of which each character takes five.
+MOST_CHARACTERS = 250
+LONGEST_ADDRESS = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"
+MOST_DIGITS = 400
+MOST_TEXT = 199
 # The marks above are left to others (linux/Documentation, tc and policy routing).
 MOST_MARK = 0x7FFFFFFF
 
@@ -57,24 +65,30 @@ def status_range(value: object) -> tuple[int, int]:
 
 def _is_command(value: Any) -> bool:
     """Its words go to keepalived.conf(5), where quotes, `$`, `#` and braces mean something else."""
-    return isinstance(value, str) and bool(re.fullmatch(r"/[\w/.:@+=,-]+( [\w/.:@+=,%-]+)*", value))
+    if not isinstance(value, str) or not re.fullmatch(r"/[\w/.:@+=,-]+( [\w/.:@+=,%-]+)*", value, re.ASCII):
+        return False
+    return len(value.replace("%a", LONGEST_ADDRESS).replace("%p", "65535")) <= MOST_CHARACTERS
 
 
-def _is_hexadecimal(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"([0-9A-Fa-f]{2})+", value))
-
-
-def _is_expected(value: Any) -> bool:
-    return isinstance(value, str) and bool(re.fullmatch(r"([0-9A-Fa-fxX]{2})+", value))
+def _seconds(low: float, high: float) -> Check:
+    return number(low, high, "seconds", whole=False, decimals=MOST_DECIMALS)
 
 
 _port = number(1, 65535, "")
 _database = text("a database's name of letters, digits, _ and -, no - first", r"(?!-)[\w-]{1,64}")
 _host = text("a host name", r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?")
-_command = value_like("an absolute path and plain words after it", _is_command)
+_command = value_like(
+    f"an absolute path and plain words after it, at most {MOST_CHARACTERS} characters with the address",
+    _is_command,
+)
+_DIGITS = f"an even number of hexadecimal digits, at most {MOST_DIGITS}"
+_label = "[A-Za-z0-9_-]{1,63}"
 _login = {
     "user": text("a user's name without blanks, no - first", r"(?!-)[\w.@=,+-]{1,128}"),
-    "password_file": secret_file,
+    "password_file": value_like(
+        f"the absolute path of a file, without '..' or blanks, at most {MOST_CHARACTERS} characters",
+        lambda v: is_plain(v) and len(v.encode()) <= MOST_CHARACTERS,
+    ),
 }
 _http = {
     "path": text("a path that begins with / and has no blanks and quotes", r"/[\w/.~%&=?:@+,;-]{0,200}"),
@@ -87,16 +101,16 @@ _http = {
     ),
     "digest": text("an MD5 sum of 32 hexadecimal digits", r"[0-9a-f]{32}"),
     "text": value_like(
-        "text of 1 to 200 printable characters",
-        lambda v: isinstance(v, str) and v.isprintable() and v.isascii() and 0 < len(v) <= 200,
+        f"text of 1 to {MOST_TEXT} printable characters",
+        lambda v: isinstance(v, str) and v.isprintable() and v.isascii() and 0 < len(v) <= MOST_TEXT,
     ),
 }
 _COMMON: dict[str, Check] = {
     "port": _port,
-    "interval_s": number(0.1, 3600, "seconds", whole=False),
-    "timeout_s": number(0.1, 300, "seconds", whole=False),
+    "interval_s": _seconds(0.1, 3600),
+    "timeout_s": _seconds(0.1, 300),
     "retries": number(0, 100, ""),
-    "retry_s": number(0.1, 300, "seconds", whole=False),
+    "retry_s": _seconds(0.1, 300),
 }
 # What each kind of check has besides these, and which of them it has to have.
 CHECKS: dict[str, dict[str, Check]] = {
@@ -105,13 +119,13 @@ CHECKS: dict[str, dict[str, Check]] = {
     "https": _http,
     "smtp": {"host": _host},
     "dns": {
-        "query": text("a domain name", r"[A-Za-z0-9_.-]{1,253}"),
+        "query": text("a domain name", rf"(?=.{{1,253}}$){_label}(\.{_label})*"),
         "record": word("A", "NS", "CNAME", "SOA", "MX", "TXT", "AAAA"),
     },
     "ping": {},
     "udp": {
-        "send": value_like("an even number of hexadecimal digits", _is_hexadecimal),
-        "expect": value_like("an even number of hexadecimal digits, x for any", _is_expected),
+        "send": text(_DIGITS, rf"([0-9A-Fa-f]{{2}}){{1,{MOST_DIGITS // 2}}}"),
+        "expect": text(f"{_DIGITS}, x for any", rf"([0-9A-Fa-fxX]{{2}}){{1,{MOST_DIGITS // 2}}}"),
     },
     "script": {"command": _command},
     "mysql": {**_login, "database": _database},
@@ -195,8 +209,8 @@ _SCRIPT = table(
     "a table",
     {"command": _command},
     {
-        "interval_s": number(0.1, 3600, "seconds", whole=False),
-        "timeout_s": number(0.1, 3600, "seconds", whole=False),
+        "interval_s": _seconds(0.1, 3600),
+        "timeout_s": _seconds(0.1, 3600),
         "weight": number(-253, 253, ""),
         "rise": number(1, 1000, ""),
         "fall": number(1, 1000, ""),
@@ -214,7 +228,7 @@ _VRRP = table(
         "advert_ms": number(10, 255000, "milliseconds"),
         "version": number(2, 3, ""),
         "preempt": boolean,
-        "preempt_delay_s": number(0, 1000, "seconds", whole=False),
+        "preempt_delay_s": _seconds(0, 1000),
         "unicast": boolean,
         "together": text("a name of letters, digits, - and _ (at most 32)", NAME),
         "track_networks": array("an array of networks", network),
@@ -244,7 +258,7 @@ VIRTUAL_TABLES: dict[str, Check] = {
             "tcp_timeout_s": _of_kernel,
             "tcp_fin_timeout_s": _of_kernel,
             "udp_timeout_s": _of_kernel,
-            "start_delay_s": number(0, 3600, "seconds", whole=False),
+            "start_delay_s": _seconds(0, 3600),
         },
     ),
 }

@@ -121,7 +121,7 @@ def _address(value: Any) -> str:
 def _disk(value: Any) -> str:
     if not isinstance(value, str) or not is_plain(value) or not value.startswith("/dev/") or value == ALIAS:
         raise vol.Invalid(f"found {shown(value)}, expected the path of a disk below /dev that is its own")
-    return value
+    return str(value)
 
 
 def _wipe(value: Any) -> Any:

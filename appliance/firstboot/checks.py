@@ -98,7 +98,7 @@ def each(check: Callable[[str], str | None]) -> Callable[[str], str | None]:
 
 def server(value: str) -> str | None:
     """A name or an address."""
-    if re.fullmatch(r"[0-9.:]+", value):
+    if ":" in value or re.fullmatch(r"[0-9.]+", value):
         return host_address(value)
     if re.fullmatch(_DNS_NAME, value):
         return None
