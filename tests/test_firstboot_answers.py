@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from appliance.config.load import ConfigError
 from appliance.errors import InputError
 from appliance.firstboot.answers import parse_answers
 from appliance.firstboot.facts import ALIAS
@@ -26,12 +27,17 @@ def test_the_labs_own_answers_are_good() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ('node = "alpha"', 'node = "gamma"', "node: found 'gamma', expected one of alpha, beta, witness"),
-        ('node = "alpha"', "", "node: required key not provided"),
+        ('node = "alpha"', 'node = "gamma"', 'node: found "gamma", expected one of alpha, beta, witness'),
+        ('node = "alpha"', "", "node: missing, expected the name of one of the cluster's nodes"),
         (
             'node = "alpha"',
             'node = "alpha"\nwipe = "yes"',
             'wipe: found "yes", expected true, false, or "drbd" for',
+        ),
+        (
+            'cluster_key = "',
+            'cluster_key = 1111 # "',
+            "cluster_key: found a value that is not shown, expected text",
         ),
         ('cluster_key = "', 'cluster_key = "!', "cluster_key: expected the cluster's key in base64"),
         ('user = "shop"', 'user = "x\'; DROP"', 'database.user: found "x\'; DROP", expected letters, digits and _'),
@@ -61,6 +67,11 @@ UNSHOWN = "; the line is not shown, for it may hold a secret"
         (ITS_LINE, 'password = "hunter2', f"line 37, column 20: not valid TOML{UNSHOWN}"),
         (ITS_LINE, "password = 41234", "database.password: found a value that is not shown, expected text"),
         (ITS_LINE, 'password = ["hunter2"]', "database.password: found a value that is not shown, exp"),
+        (
+            "[database]",
+            'secrets = "hunter2"\n[database]',
+            "secrets: found a value that is not shown, expected a table",
+        ),
         (ITS_LINE, 'hunter2 = "x"\nhunter2 = "y"', f"Cannot overwrite a value{UNSHOWN}"),
         ('cluster_key = "', 'cluster_key = "hunter2\\', "not valid TOML"),
         ("[node.beta]", 'fence = { agent = "fence_x", password = hunter2 }', "pairkeep.toml: cluster: line"),
@@ -78,11 +89,69 @@ def test_no_secret_is_told_whatever_is_wrong_with_it(before: str, after: str, me
 
 
 def test_all_wrong_answers_are_told_at_once() -> None:
-    text = GOOD.replace('user = "shop"', 'user = "-"').replace('password = "pairkeep-lab"', 'password = "x"')
-    with pytest.raises(InputError) as refused:
+    """In the file's order, also those of the cluster.toml in it and of what the one has to do with the other."""
+    text = GOOD
+    for before, after in (
+        ('node = "alpha"', 'node = "gamma"\nwip = true'),
+        (', "52:54:00:09:02:0b"]', ', "52:54:00:09:01:0B", "ens5"]'),
+        ("link = 2", 'link = "x"'),
+        ('user = "shop"', 'user = "-"'),
+        ('password = "pairkeep-lab"', 'password = "x"\n[[network]]\ninterface = "ens5"\ndhcp = 1'),
+    ):
+        text = text.replace(before, after, 1)
+    with pytest.raises(ConfigError) as refused:
         parse_answers(text)
-    assert "database.user" in str(refused.value)
-    assert "database.password" in str(refused.value)
+    assert [problem.partition(", expected")[0] for problem in refused.value.problems] == [
+        'node: found "gamma"',
+        "wip: unknown key; did you mean 'wipe'?",
+        "interfaces: found 3",
+        'interfaces.2: found "52:54:00:09:01:0B" again',
+        'cluster: drbd.shopdata.link: found "x"',
+        'database.user: found "-"',
+        "database.password: expected 8 to 128 printable ASCII characters without ' and \\",
+        "network.1.dhcp: found 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        (
+            'interface = "ens5"\naddress = "10.9.5.2/24"\ngateway = "10.9.6.1"',
+            'network.1.gateway: found "10.9.6.1", expected an address in 10.9.5.0/24',
+        ),
+        (
+            'interface = "ens5"\naddress = "10.9.5.2/24"\ngateway = "10.9.5.2"',
+            "network.1.gateway: found \"10.9.5.2\", expected another machine's address, not this one's",
+        ),
+        (
+            'interface = "ens5"\ngateway = "10.9.5.1"',
+            'network.1.gateway: found "10.9.5.1", expected an address in a network that the card is in',
+        ),
+        (
+            'interface = "ens5"\naddress = "10.9.5.2/24"\ngateway = "10.9.5.1"\n'
+            '[[network]]\ninterface = "ens5"\ngateway = "10.9.5.3"',
+            'network.2.gateway: found "10.9.5.3", expected none: network.1 has an IPv4 gateway already',
+        ),
+        (
+            'interface = "52:54:00:09:01:0B"\ngateway = "10.9.2.1"',
+            'network.1.gateway: found "10.9.2.1", expected an address in 10.9.1.0/24',
+        ),
+    ],
+)
+def test_a_gateway_is_the_only_one_and_in_a_network_of_its_card(networks: str, message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_answers(f"{GOOD}\n[[network]]\n{networks}\n")
+    assert refused.value.problems == (message,)
+
+
+def test_a_heartbeats_card_and_one_that_asks_dhcp_may_have_a_gateway() -> None:
+    v4 = '[[network]]\ninterface = "52:54:00:09:01:0B"\ngateway = "10.9.1.1"\n'
+    v6 = '[[network]]\ninterface = "ens5"\nrouter_advertisements = true\ngateway = "fd00:5::1"\n'
+    assert [str(one.gateways[0]) for one in parse_answers(f"{GOOD}\n{v4}{v6}").networks] == [
+        "10.9.1.1",
+        "fd00:5::1",
+    ]
 
 
 MORE = """
@@ -158,7 +227,7 @@ DISK = 'disk = "/dev/disk/by-id/virtio-data"\n'
             0,
             CLUSTER_TOML,
             "wipe = true\n",
-            "wipe: found true, expected disk beside it, the one that is to be erased",
+            f'wipe: found true, expected none: no drbd of the cluster has disk = "{ALIAS}"',
         ),
         (0, BY_ALIAS, f'disk = "{ALIAS}"\n', f'disk: found "{ALIAS}", expected'),
     ],

@@ -103,7 +103,7 @@ def test_wrong_answers_are_told_on_the_consoles(box: Box) -> None:
     box.give(lab_answers(ROLES[0]).replace('node = "alpha"', 'node = "gamma"'))
     assert boot.main() == 2
     assert box.done == []
-    assert box.notice == "pairkeep.toml: node: found 'gamma', expected one of alpha, beta, witness\n"
+    assert box.notice == 'pairkeep.toml: node: found "gamma", expected one of alpha, beta, witness\n'
 
 
 def test_answers_for_the_pages_lead_to_where_others_have_to_join(box: Box) -> None:

@@ -46,10 +46,10 @@ def test_all_of_it_arrives() -> None:
     [
         ('"web1"', '"Web_1"', "name: "),
         ('"dr"', '"dsr"', 'pairkeep.toml: realserver: realserver.web.forwarding: found "dsr", expected "dr"'),
-        ('interface = "enp0s2"\n', "", "network.0.interface: required key not provided"),
+        ('interface = "enp0s2"\n', "", "network.1.interface: missing, expected a MAC"),
         ('[[network]]\ninterface = "enp0s2"\naddress = "10.9.1.21/24"\ngateway = "10.9.1.1"\n', "", "network: "),
-        ('gateway = "10.9.1.1"', 'gateway = "10.9.1.300"', "network.0.gateway: "),
-        ('name = "web1"', 'name = "web1"\ncluster_key = "x"', "cluster_key: extra keys not allowed"),
+        ('gateway = "10.9.1.1"', 'gateway = "10.9.1.300"', "network.1.gateway: "),
+        ('name = "web1"', 'name = "web1"\ncluster_key = "x"', "cluster_key: unknown key; expected one of name"),
     ],
 )
 def test_mistakes_are_told(old: str, new: str, said: str) -> None:

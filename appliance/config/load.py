@@ -84,6 +84,15 @@ def parse(text: str, name: str = "cluster.toml") -> Cluster:
     return _cluster(raw)
 
 
+def readable(text: str) -> dict[str, Any]:
+    """Of a `cluster.toml` with mistakes what is right by itself, as the rules get it. Raises nothing."""
+    try:
+        raw = toml.loads(text)
+    except tomllib.TOMLDecodeError:
+        return {}
+    return shape.without(raw, [path for path, _ in schema.problems(raw)])
+
+
 def read_toml(text: str, name: str, *, secret: bool = False) -> dict[str, Any]:
     """What TOML means, unchecked. Raises ConfigError, which quotes nothing of a file that is ``secret``."""
     try:

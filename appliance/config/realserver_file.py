@@ -9,7 +9,6 @@ from pathlib import Path
 from appliance.config import load as cluster_file
 from appliance.config import realserver, shape, toml
 from appliance.config.realserver import RealServer
-from appliance.errors import InputError
 
 FILE = Path("/etc/pairkeep/realserver.toml")
 _SHAPE = shape.table("tables", {"realserver": realserver.TABLES})
@@ -37,5 +36,5 @@ def parse(text: str, name: str = "realserver.toml") -> tuple[RealServer, ...]:
     cluster_file.refuse(raw, found, name)
     servers = realserver.build(raw["realserver"])
     if not servers:
-        raise InputError(f"{name}: expected at least one [realserver.NAME] table")
+        raise cluster_file.ConfigError(name, ("expected at least one [realserver.NAME] table",))
     return servers

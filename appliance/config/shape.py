@@ -82,7 +82,8 @@ def _problem(raw: Mapping[str, Any], error: vol.Invalid) -> Problem:
     value: Any = raw
     for key in path:
         value = value[key]
-    return path, f"found {shown(value)}, {error.msg}"
+    key = next((key for key in reversed(path) if isinstance(key, str)), "")
+    return path, f"found {shown_of(key, value)}, {error.msg}"
 
 
 def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ UNIT = r"(?!-)(?!.*@\.)[A-Za-z0-9:_.@\\-]{1,200}\.(service|socket|target)"
 INTERFACE = r"[A-Za-z0-9_.-]{1,15}"
 # corosync-keygen(8) writes 256 bytes; corosync.conf(5) takes 128 to 4096.
 KEY_BYTES = range(128, 4097)
-# Files below /etc/pairkeep that are not secrets to be given.
-_OURS = ("cluster.toml", "database.sql")
+# A file below /etc/pairkeep that is a secret of somebody's own.
+OWN_FILE = r"(?!(cluster\.toml|database\.sql)$)[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}"
 # Of a fence agent. One is resourceGroup, another one tls1.0.
 FENCE_OPTION = r"[A-Za-z0-9_.-]{1,40}"
 # Options that agents themselves read files for, or write them; with any other, _file at its end is ours.
@@ -53,15 +53,6 @@ def is_clean(value: Any) -> bool:
         and str(PurePosixPath(value)) == value
         and ".." not in value
         and value.isprintable()
-    )
-
-
-def is_own_file(name: object) -> bool:
-    """Whether a file below /etc/pairkeep may have this name that is a secret of somebody's own."""
-    return (
-        isinstance(name, str)
-        and bool(re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name))
-        and name not in _OURS
     )
 
 

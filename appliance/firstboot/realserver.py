@@ -5,28 +5,30 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-
-import voluptuous as vol
+from typing import Any
 
 from appliance.config import toml
+from appliance.config.load import ConfigError
 from appliance.config.realserver_file import FILE, parse
+from appliance.config.shape import Problem, array, table
 from appliance.files import replace_file
-from appliance.firstboot import answers, steps
+from appliance.firstboot import answers, answers_rules, answers_shape, steps
 from appliance.firstboot.answers import Settings
 from appliance.firstboot.network import LinkSettings
 from appliance.run import run
 
 Report = Callable[[str], None]
 
-_SCHEMA = vol.Schema(
+_SHAPE = table(
+    "tables",
     {
-        vol.Required("name"): answers.host_name,
-        vol.Required("realserver"): str,
-        vol.Required("network"): vol.All([answers.NETWORK], vol.Length(min=1, msg="expected at least one card")),
-        **answers.PERSONAL,
-    }
+        "name": answers_shape.host_name,
+        "realserver": answers_shape.written("the text of realserver.toml"),
+        "network": array("at least one [[network]] table", answers_shape.NETWORK, least=1),
+    },
+    answers_shape.PERSONAL,
 )
 
 
@@ -48,15 +50,24 @@ def is_for_realserver(text: str) -> bool:
 
 
 def parse_answers(text: str, name: str = "pairkeep.toml") -> RealServerAnswers:
-    """Raises ConfigError or InputError, naming ``name``, the key, what was found and what was expected."""
-    found = answers.checked(text, _SCHEMA, name)
-    parse(found["realserver"], f"{name}: realserver")
+    """Raises ConfigError, naming ``name`` and of each mistake the key, what was found and what was expected."""
+    raw = answers.checked(text, _SHAPE, _problems, name)
     return RealServerAnswers(
-        found["name"],
-        tuple(answers.network_of(one) for one in found["network"]),
-        found["realserver"],
-        answers.settings_of(found),
+        raw["name"],
+        tuple(map(answers.network_of, raw["network"])),
+        raw["realserver"],
+        answers.settings_of(raw),
     )
+
+
+def _problems(raw: Mapping[str, Any]) -> Iterator[Problem]:
+    """As in `answers_rules`, what was refused by itself is absent here."""
+    if "realserver" in raw:
+        try:
+            parse(raw["realserver"])
+        except ConfigError as error:
+            yield from ((("realserver",), problem) for problem in error.problems)
+    yield from answers_rules.cards(raw)
 
 
 def install(given: RealServerAnswers, report: Report) -> None:

@@ -18,7 +18,7 @@ from appliance.config import toml
 from appliance.config.load import ConfigError, parse
 from appliance.config.schema import MOST_LINKS
 from appliance.config.shape import names_secret
-from appliance.config.values import HOSTNAME, KEY_BYTES, is_own_file, option_in_file, unscoped
+from appliance.config.values import HOSTNAME, KEY_BYTES, OWN_FILE, option_in_file, unscoped
 from appliance.errors import PairkeepError
 
 
@@ -100,7 +100,7 @@ def bundle_from(raw: Any) -> Bundle:
         found = _converter.structure(raw, Bundle)
     except (BaseValidationError, ValueError, TypeError, AttributeError) as error:
         raise JoinError("what the other machine sent is no description of a cluster") from error
-    if strange := [name for name in found.secrets if not is_own_file(name)]:
+    if strange := [name for name in found.secrets if not re.fullmatch(OWN_FILE, name)]:
         raise JoinError(
             f"found a secret for the file {strange[0]!r}, expected a name without a folder, and not ours"
         )
