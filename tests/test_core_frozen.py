@@ -10,7 +10,7 @@ from appliance.decide.steps import Start
 from appliance.decide.view import DrbdReport
 from appliance.supervisor.core import Core
 from appliance.supervisor.exclusions import HANDLER_AGREES_S, NOT_NEEDED, PEER_ACTIVE, PEER_OUTDATED
-from tests.test_core import CUT_OFF, PAIRED, Desk, hear_own, running
+from tests.test_core import CUT_OFF, NODES, PAIRED, PROCESSES, Desk, hear_own, other, running
 
 PEER_DISKLESS = DrbdReport("Primary", "UpToDate", "Connected", "Diskless", "Secondary")
 RESYNC = DrbdReport("Primary", "UpToDate", "SyncSource", "Inconsistent", "Secondary")
@@ -38,6 +38,24 @@ def test_an_exclusion_of_before_is_no_answer_while_the_peer_is_being_included_ag
     assert core.view.record.current["shopdata"] == ("alpha",)
     _written_down(core)
     assert desk.answers == [PEER_OUTDATED]
+
+
+def test_a_peer_that_only_drbd_knows_is_vouched_for_when_it_is_here() -> None:
+    core, desk = running()
+    core.on_drbd("shopdata", PEER_DISKLESS)
+    hear_own(core, desk)
+    assert core.view.record.current["shopdata"] == ("alpha",)
+    core.on_members(5, [p for p in PROCESSES if p[0] != "beta"], ["alpha", "witness"])
+    core.on_message("witness", other("witness", core.view.view_id))
+    hear_own(core, desk)
+    core.on_drbd("shopdata", PAIRED)
+    hear_own(core, desk)
+    assert core.view.record.current["shopdata"] == ("alpha",)
+    core.on_members(6, PROCESSES, NODES)
+    for node in ("beta", "witness"):
+        core.on_message(node, other(node, core.view.view_id))
+    hear_own(core, desk)
+    assert set(core.view.record.current["shopdata"]) == {"alpha", "beta"}
 
 
 def test_what_the_kernel_does_not_ask_any_more_is_asked_for_it() -> None:

@@ -80,6 +80,16 @@ def test_only_who_is_current_can_vouch_for_another() -> None:
     assert set(view.record.current["shopdata"]) == {"alpha", "beta"}
 
 
+def test_nobody_can_vouch_for_a_node_that_is_not_here() -> None:
+    alone = replace(BOTH, current={"shopdata": ("alpha",)})
+    view = joined("alpha", "witness")
+    for node in ("alpha", "witness"):
+        view = fold(view, node, report(node, alone, view.view_id))
+    assert view.adopted
+    assert view.record.current["shopdata"] == ("alpha",)
+    assert fold(view, "alpha", Include(view.view_id, "shopdata", "beta")) is view
+
+
 def test_a_first_pair_is_established_once() -> None:
     view = fold(agreed(Record()), "alpha", Established(VIEW, "shopdata"))
     assert view.record.current["shopdata"] == ("alpha", "beta")

@@ -74,6 +74,8 @@ def fold(view: ClusterView, sender: str, message: Message) -> ClusterView:
             return _tidied(_adopted(view))
         case Fenced():
             return view  # heard by the nodes themselves, who report what they know of it
+        case Include(node=node) if node not in view.members:
+            return view  # only DRBD knows it; when it is here, whoever vouches for it asks again
         case _:
             if message.view_id != view.view_id or not (view.adopted and view.quorate):
                 return view

@@ -110,7 +110,7 @@ class Requests:
             self._send(f"drbd:{name}", Lost(view.view_id, name))
         elif report.paired and current is None:
             self._send(f"drbd:{name}", Established(view.view_id, name))
-        elif report.paired and current is not None and self.me in current and peer not in current:
+        elif report.paired and current and self.me in current and peer not in current and peer in view.members:
             self._send(f"drbd:{name}", Include(view.view_id, name, peer))
         elif report.peer_lost_its_disk and peer in (current or ()):
             # The service goes on with this disk alone, be it Primary here or there.
