@@ -13,11 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.load import parse
 from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
 from appliance.drivers import disk_name
 from appliance.errors import InputError
 from appliance.files import replace_file
 from appliance.lab.pair import CLUSTER_TOML
+from appliance.render import SECRET, replication, write
+from appliance.render.peers import shared_secret
 from appliance.supervisor import store
 from appliance.upkeep.collect import HIDDEN, archive, collect, scrub
 from appliance.upkeep.keep import COMMIT, Backup, pack, put_back, unpack
@@ -31,6 +34,8 @@ HASH = "$y$j9T$abcdefghij$0123456789ABCDEF"
 RULE = disk_name.rule("/dev/disk/by-id/scsi-old", "/dev/disk/by-id/virtio-data")
 OLD = "an-old-password-that-no-file-has"
 LOOSE = "let-me-switch"
+KEY_FILE = "etc/corosync/authkey"
+RES = "etc/drbd.d/shopdata.res"
 OWN_NETDEV = "etc/systemd/network/30-wg.netdev"
 
 
@@ -47,7 +52,6 @@ def node(tmp_path: Path) -> Path:
         "etc/systemd/network/10-pairkeep-link1.network": ("[Match]\nName=ens3\n", 0o644),
         "etc/systemd/system/mariadb.service.d/50-pairkeep.conf": ("[Service]\nRestart=no\n", 0o644),
         "etc/systemd/system/mariadb.service.d/99-own.conf": ("[Service]\n", 0o644),
-        "etc/drbd.d/shopdata.res": ("resource shopdata {\n}\n", 0o644),
         "etc/udev/rules.d/90-pairkeep-data.rules": (RULE, 0o644),
         "etc/ssh/ssh_host_ed25519_key": ("a private key\n", 0o600),
         "etc/ssh/ssh_host_ed25519_key.pub": ("a public key\n", 0o644),
@@ -63,7 +67,8 @@ def node(tmp_path: Path) -> Path:
     }
     for name, (text, mode) in files.items():
         replace_file(tmp_path / name, text.encode(), mode)
-    replace_file(tmp_path / "etc/corosync/authkey", KEY, 0o400)
+    replace_file(tmp_path / KEY_FILE, KEY, 0o400)
+    write(replication(parse(CLUSTER_TOML), "alpha", tmp_path), tmp_path, SECRET)
     return tmp_path
 
 
@@ -136,6 +141,7 @@ def test_what_could_not_be_restored_is_not_packed(node: Path) -> None:
 
 def test_the_history_in_an_older_backup_is_accepted_and_dropped(tmp_path: Path) -> None:
     old = {"backup.json": ABOUT, COMMIT: APPLIED, "var/lib/pairkeep/versions/2/cluster.toml": CLUSTER_TOML}
+    old[KEY_FILE] = "a key"
     put_back(unpack(_packed(**old), "a.tar.gz"), lambda: None, tmp_path)
     assert _below(tmp_path).start(BLANK, "alpha") == (FIRST, APPLIED)
     assert not (tmp_path / "var/lib/pairkeep/versions/2").exists()
@@ -155,6 +161,16 @@ def test_what_makes_it_a_node_comes_last_so_that_power_may_go_at_any_moment(node
     assert not (root / COMMIT).exists()
     put_back(backup, lambda: None, root)
     assert (root / COMMIT).read_text() == CLUSTER_TOML
+
+
+def test_a_restored_node_knows_its_peer_by_the_key_whatever_the_backup_s_files_say(
+    node: Path, tmp_path: Path
+) -> None:
+    replace_file(node / RES, b"resource shopdata {\n}\n")
+    root = tmp_path / "other"
+    put_back(unpack(pack("alpha", 1.0, node), "a.tar.gz"), lambda: None, root)
+    assert f'shared-secret "{shared_secret(KEY, "shopdata")}";' in (root / RES).read_text()
+    assert stat.S_IMODE((root / RES).stat().st_mode) == 0o600
 
 
 def test_only_root_can_read_a_backup(node: Path, tmp_path: Path) -> None:
@@ -196,6 +212,7 @@ ABOUT = json.dumps({"format": 1, "node": "alpha"})
         (_packed(**{"backup.json": ABOUT, "/etc/hostname": "x"}), "which belongs in no backup"),
         (_packed(**{"backup.json": ABOUT, "etc/shadow": "x"}), "'etc/shadow', which belongs in no backup"),
         (_packed(**{"backup.json": ABOUT, COMMIT: "[cluster]"}), "etc/pairkeep/cluster.toml of a.tar.gz"),
+        (_packed(**{"backup.json": ABOUT, COMMIT: CLUSTER_TOML}), "found no etc/corosync/authkey in it"),
         (
             _packed(**{"backup.json": '{"format": 1, "node": "gamma"}', COMMIT: CLUSTER_TOML}),
             "found node 'gamma', expected one of its cluster.toml",
@@ -321,6 +338,7 @@ def test_no_planted_secret_is_in_a_report(node: Path, leak: Callable[[], str]) -
     assert "before" in journal
     assert "after" in journal
     assert texts["report/files/etc/pairkeep/cluster.toml"] == (node / COMMIT).read_text()
+    assert shared_secret(KEY, "shopdata") not in str(texts)
     # Nothing in it looks like a secret.
     assert texts[f"report/files/{OWN_NETDEV}"] == "(left out: found mode 0640, so not everyone may read it)\n"
     assert not [name for name in texts if "password" in name or "authkey" in name or "shadow" in name]

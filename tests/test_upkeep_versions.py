@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from appliance.config.load import parse
-from appliance.config.model import Cluster
+from appliance.config.model import Cluster, Drbd
 from appliance.decide.messages import Configure
 from appliance.decide.view import BLANK, FIRST, Configuration, Record, Stamp
 from appliance.drivers import keepalived
 from appliance.errors import InputError, PairkeepError
+from appliance.files import replace_file
 from appliance.lab.pair import CLUSTER_TOML
-from appliance.render import lvs, write
+from appliance.render import SECRET, lvs, replication, write
+from appliance.render.peers import shared_secret
 from appliance.run import RunError
 from appliance.sim import faults
 from appliance.sim.cluster import SimCluster
@@ -28,6 +30,7 @@ from appliance.upkeep.versions import Versions
 from tests.test_config_virtual import PAIR, web
 
 OLD = parse(CLUSTER_TOML)
+KEY = bytes(range(256))
 
 
 def changed(old: str, new: str) -> str:
@@ -141,6 +144,7 @@ def versions(tmp_path: Path) -> Versions:
     places = _below(tmp_path)
     places.edited.parent.mkdir()
     places.edited.write_text(CLUSTER_TOML)
+    replace_file(tmp_path / "etc/corosync/authkey", KEY, 0o400)
     return places
 
 
@@ -192,6 +196,74 @@ def test_what_was_made_for_a_service_that_is_gone_goes_with_it(versions: Version
     assert (tmp_path / "etc/systemd/system/postgresql.service.d/50-pairkeep.conf").exists()
 
 
+class _Kernel:
+    """DRBD's, in which a resource is up; it keeps which ones have been told anew whom they know."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __call__(self, config: Drbd) -> _Kernel:
+        self._name = config.name
+        return self
+
+    def know_peer_by(self, algorithm: str, secret: str) -> None:
+        assert algorithm == "sha256"
+        assert len(secret) == 62
+        self.told.append(self._name)
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch) -> _Kernel:
+    made = _Kernel()
+    monkeypatch.setattr(module, "Drbd", made)
+    return made
+
+
+def test_a_peer_is_known_by_a_secret_of_the_cluster_s_key_that_only_root_may_read(
+    versions: Versions, tmp_path: Path, kernel: _Kernel
+) -> None:
+    versions.start(BLANK, "alpha")
+    versions.put_in_force(SECOND, "alpha")
+    file = tmp_path / "etc/drbd.d/shopdata.res"
+    assert f'shared-secret "{shared_secret(KEY, "shopdata")}";' in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert kernel.told == ["shopdata"]
+    # As one that others may read by now.
+    file.chmod(0o644)
+    versions.put_in_force(replace(SECOND, version=2), "alpha")
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("was", ["another key", "no secret"])
+def test_files_of_another_key_are_made_anew(versions: Versions, tmp_path: Path, kernel: _Kernel, was: str) -> None:
+    key, file = tmp_path / "etc/corosync/authkey", tmp_path / "etc/drbd.d/shopdata.res"
+    if was == "another key":
+        write(replication(OLD, "alpha", tmp_path), tmp_path, SECRET)
+        replace_file(key, b"another" * 40, 0o400)
+    else:
+        replace_file(file, b"resource shopdata {}\n")
+    assert versions.start(BLANK, "alpha") == (FIRST, CLUSTER_TOML)
+    assert kernel.told == ["shopdata"]
+    assert shared_secret(key.read_bytes(), "shopdata") in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_is_gone_keeps_a_running_node_from_nothing_and_no_version_comes_half(
+    versions: Versions, tmp_path: Path, kernel: _Kernel
+) -> None:
+    versions.start(BLANK, "alpha")
+    versions.put_in_force(SECOND, "alpha")
+    kernel.told.clear()
+    key = tmp_path / "etc/corosync/authkey"
+    key.unlink()
+    assert versions.start(BLANK, "alpha") == (SECOND, NEW_TEXT)
+    with pytest.raises(InputError, match="/etc/corosync/authkey: No such file or directory"):
+        versions.put_in_force(Configuration(2, CLUSTER_TOML), "alpha")
+    assert versions.edited.read_text() == NEW_TEXT
+    assert [v["version"] for v in versions.list()] == [0, 1]
+    assert kernel.told == []
+
+
 class PowerCut(Exception):
     """In the middle of it."""
 
@@ -202,13 +274,13 @@ class _Cutting:
     def __init__(self, cut: int) -> None:
         self.left = cut
 
-    def __call__(self, files: dict[Path, str], root: Path) -> tuple[Path, ...]:
+    def __call__(self, files: dict[Path, str], root: Path, mode: int = 0o644) -> tuple[Path, ...]:
         changed: tuple[Path, ...] = ()
         for path, text in files.items():
             self.left -= 1
             if self.left == 0:
                 raise PowerCut
-            changed += write({path: text}, root)
+            changed += write({path: text}, root, mode)
         return changed
 
 

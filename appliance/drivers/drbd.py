@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -88,6 +89,12 @@ class Drbd:
                 hint = f"if it was replaced: pairkeep recover disk {self.config.name}"
                 raise DriverError(f"{self.config.name}: {self.config.disk} is blank; {hint}") from error
             raise
+
+    def know_peer_by(self, algorithm: str, secret: str) -> None:
+        """From the next connection on; one that is there stays. What is not up reads the file when it comes up."""
+        if self.status().role != "Unconfigured":
+            options = f"--cram-hmac-alg={algorithm}", f"--shared-secret={secret}"
+            self._run("drbdadm", "net-options", *options, self.config.name)
 
     def down(self) -> None:
         """Disconnect and detach. The kernel refuses while it is in use."""
@@ -199,7 +206,9 @@ class Drbd:
         try:
             run(argv, timeout_s=COMMAND_S)
         except RunError as error:
-            raise DriverError(f"{self.config.name}: {error.message}") from error
+            # drbdadm tells the whole command that has failed.
+            told = re.sub(r"(--shared-secret=)[^\s']+", r"\1(hidden)", error.message)
+            raise DriverError(f"{self.config.name}: {told}") from None
 
 
 class EventStream:

@@ -22,7 +22,7 @@ from appliance.files import replace_file
 from appliance.firstboot.answers import Answers, Database, Settings
 from appliance.firstboot.facts import ALIAS
 from appliance.firstboot.network import LinkSettings, merge, network_file
-from appliance.render import lvs, render_all, write
+from appliance.render import SECRET, lvs, peers, render_all, replication, write
 from appliance.run import run
 from appliance.supervisor.store import PATH as RECORD
 
@@ -172,9 +172,10 @@ def make_ssh_host_key(_answers: Machine) -> None:
 
 
 def _files(answers: Answers) -> None:
+    replace_file(peers.KEY, answers.cluster_key, 0o400)
     write(render_all(answers.cluster, answers.node), Path("/"))
+    write(replication(answers.cluster, answers.node), Path("/"), SECRET)
     run(["nft", "-f", "/etc/nftables.conf"], timeout_s=30)
-    replace_file(Path("/etc/corosync/authkey"), answers.cluster_key, 0o400)
     for name, secret in answers.secrets.items():
         replace_file(Path("/etc/pairkeep") / name, f"{secret}\n".encode(), 0o600)
 

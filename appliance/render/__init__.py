@@ -12,11 +12,16 @@ from appliance.config.initiator import initiator_name
 from appliance.config.model import Cluster, IPAddress, Node, Service
 from appliance.config.virtual import Virtual, Vrrp
 from appliance.files import replace_file
-from appliance.render import lvs
+from appliance.render import lvs, peers
 from appliance.render.ports import corosync_port, service_ports, tunnels
 
 if TYPE_CHECKING:
     import jinja2
+
+
+DRBD = Path("/etc/drbd.d")
+# The mode of files that hold one.
+SECRET = 0o600
 
 
 def endpoint(address: IPAddress, port: int) -> str:
@@ -30,7 +35,7 @@ def closed_rules() -> str:
 
 
 def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
-    """Absolute path -> text of every file that node ``node_name`` needs.
+    """Absolute path -> text of every file that node ``node_name`` needs, but those that `replication` makes.
 
     Files of DRBD and of services are for those that can run groups only.
     """
@@ -42,10 +47,7 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
     }
     if node.votes_only:
         return files
-    files[Path("/etc/drbd.d/global_common.conf")] = _text("global_common.conf")
-    for drbd in cluster.drbd:
-        path = Path(f"/etc/drbd.d/{drbd.name}.res")
-        files[path] = _text("resource.res", cluster=cluster, drbd=drbd)
+    files[DRBD / "global_common.conf"] = _text("global_common.conf")
     if cluster.initiators:
         name = initiator_name(cluster.name, node.name)
         files[Path("/etc/iscsi/initiatorname.iscsi")] = f"InitiatorName={name}\n"
@@ -57,6 +59,33 @@ def render_all(cluster: Cluster, node_name: str) -> dict[Path, str]:
     if lvs.is_director(cluster, node):
         files |= _director(cluster, node)
     return files
+
+
+def replication(cluster: Cluster, node_name: str, root: Path = Path("/")) -> dict[Path, str]:
+    """Absolute path -> text of the files that hold a secret, which is made from the cluster's key below ``root``.
+
+    They are for root only: write them with `SECRET`. Raises InputError when the key is not there.
+    """
+    if cluster.node(node_name).votes_only or not cluster.drbd:
+        return {}
+    key = peers.read_key(root)
+    return {
+        DRBD / f"{drbd.name}.res": _text(
+            "resource.res",
+            cluster=cluster,
+            drbd=drbd,
+            algorithm=peers.ALGORITHM,
+            shared_secret=peers.shared_secret(key, drbd.name),
+        )
+        for drbd in cluster.drbd
+    }
+
+
+def is_of_key(root: Path = Path("/")) -> bool:
+    """Whether the files of `replication` that are there are made from the key that is there. Raises InputError."""
+    found = sorted((root / DRBD.relative_to("/")).glob("*.res"))
+    key = peers.read_key(root) if found else b""
+    return all(peers.shared_secret(key, path.stem) in path.read_text() for path in found)
 
 
 def _director(cluster: Cluster, node: Node) -> dict[Path, str]:
@@ -93,18 +122,18 @@ def _rules(cluster: Cluster, node: Node) -> str:
     )
 
 
-def write(files: Mapping[Path, str], root: Path) -> tuple[Path, ...]:
+def write(files: Mapping[Path, str], root: Path, mode: int = 0o644) -> tuple[Path, ...]:
     """Put ``files`` below ``root``; returns those that were changed.
 
     Each is replaced whole: after a power cut the old or the new one is there. One that has the wanted
-    text already is not touched.
+    text already, and that nobody may read or change whom ``mode`` keeps from it, is not touched.
     """
     changed: list[Path] = []
     for path, text in files.items():
         place = root / path.relative_to("/")
-        if place.is_file() and place.read_text() == text:
+        if place.is_file() and place.read_text() == text and not place.stat().st_mode & 0o777 & ~mode:
             continue
-        replace_file(place, text.encode())
+        replace_file(place, text.encode(), mode)
         changed.append(path)
     return tuple(changed)
 

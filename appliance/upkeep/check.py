@@ -20,7 +20,8 @@ from appliance.drivers import chap, keepalived, secret
 from appliance.drivers.base import DriverError
 from appliance.drivers.fence import FOLDER
 from appliance.drivers.initiator import LONGEST_PASSWORD
-from appliance.render import render_all
+from appliance.errors import InputError
+from appliance.render import peers, render_all
 from appliance.render.lvs import SCRIPT_GROUP, SCRIPT_USER
 from appliance.run import run
 
@@ -46,8 +47,7 @@ def _problems(cluster: Cluster, me: str) -> Iterator[str]:
     yield from _rules(files[RULES])
     if cluster.node(me).votes_only:
         return
-    for drbd in cluster.drbd:
-        yield from _disk(drbd)
+    yield from _disks(cluster.drbd)
     for virtual in cluster.virtuals:
         yield from _checks(virtual)
     for vrrp in cluster.vrrps:
@@ -131,9 +131,15 @@ def _rules(text: str) -> Iterator[str]:
         yield f"{RULES}: nft refuses it: {' '.join(done.stderr.split())}"
 
 
-def _disk(drbd: Drbd) -> Iterator[str]:
-    if not Path(drbd.disk).exists():
-        yield f"drbd.{drbd.name}.disk: {drbd.disk} does not exist"
+def _disks(drbds: Sequence[Drbd]) -> Iterator[str]:
+    for drbd in drbds:
+        if not Path(drbd.disk).exists():
+            yield f"drbd.{drbd.name}.disk: {drbd.disk} does not exist"
+    if drbds:
+        try:
+            peers.read_key()
+        except InputError as error:
+            yield error.message
 
 
 def _passwords(what: str, users: Sequence[Acl | Initiator], shortest: int, longest: int) -> Iterator[str]:

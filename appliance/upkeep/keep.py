@@ -23,12 +23,14 @@ from appliance.config.load import parse
 from appliance.config.model import Cluster
 from appliance.errors import InputError
 from appliance.files import replace_file
+from appliance.render import SECRET, peers, replication, write
 from appliance.supervisor import store
 from appliance.upkeep.versions import ABOUT as ABOUT_VERSION
 from appliance.upkeep.versions import FILE, Versions
 
 # Relative to the root. The last one makes a machine a node, so it is written last.
 COMMIT = "etc/pairkeep/cluster.toml"
+KEY = str(peers.KEY.relative_to("/"))
 PLACES = (
     "etc/hostname",
     "etc/hosts",
@@ -41,7 +43,7 @@ PLACES = (
     "root/.ssh/authorized_keys",
     "etc/systemd/network",
     "etc/corosync/corosync.conf",
-    "etc/corosync/authkey",
+    KEY,
     "etc/drbd.d",
     "etc/iscsi/initiatorname.iscsi",
     "etc/pairkeep",
@@ -121,6 +123,8 @@ def unpack(data: bytes, name: str) -> Backup:
         raise InputError(f"{name}: found node {node!r}, expected one of its cluster.toml")
     if password and not HASH.fullmatch(password):
         raise InputError(f"{name}: found a password that is not hashed as in crypt(5)")
+    if KEY not in members:
+        raise InputError(f"{name}: found no {KEY} in it, without which nobody takes part in a cluster")
     return Backup(node, cluster, members, version, at, password)
 
 
@@ -138,6 +142,8 @@ def put_back(backup: Backup, prepare: Callable[[], None], root: Path = Path("/")
     about = {"who": "restore", "why": f"version {backup.version}, from a backup", "at": backup.at}
     replace_file(root / HISTORY / "0" / ABOUT_VERSION, json.dumps(about).encode())
     replace_file(root / HISTORY / "0" / FILE, backup.files[COMMIT][0])
+    # Not those of the backup: they may be of a Pairkeep that made them otherwise than the other node's does.
+    write(replication(backup.cluster, backup.node, root), root, SECRET)
     prepare()
     replace_file(root / COMMIT, *backup.files[COMMIT])
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from appliance.config.load import parse, read
 from appliance.config.model import Cluster
 from appliance.decide.view import FIRST, Configuration, Record
 from appliance.drivers import keepalived
+from appliance.drivers.drbd import Drbd
 from appliance.errors import InputError, PairkeepError
 from appliance.lvs.drain import with_drained
 from appliance.membership.codec import config_from_value
-from appliance.render import render_all, write
+from appliance.render import DRBD, SECRET, is_of_key, peers, render_all, replication, write
 from appliance.run import run
 
 log = logging.getLogger("pairkeep")
@@ -68,6 +69,7 @@ class Versions:
                 self._place(config, me, record.drained)
                 self._let_read()
             self._say_running(config)
+        self._keep_to_key(self.text(config), me)
         return config, self.text(config)
 
     def put_in_force(self, config: Configuration, me: str, drained: Sequence[str] = ()) -> None:
@@ -101,13 +103,37 @@ class Versions:
         else:
             self._behind.unlink(missing_ok=True)
 
+    def _keep_to_key(self, text: str, me: str) -> None:
+        """The cluster's key may be another one than what DRBD's machines know each other by was made from."""
+        try:
+            if not is_of_key(self.root):
+                cluster = parse(text)
+                self._write_replication(cluster, replication(cluster, me, self.root))
+        except (PairkeepError, OSError) as error:
+            # No reason to be no node: what is connected stays so.
+            log.error("%s", error)
+
+    def _write_replication(self, cluster: Cluster, files: Mapping[Path, str]) -> None:
+        changed = write(files, self.root, SECRET)
+        for drbd in cluster.drbd:
+            if DRBD / f"{drbd.name}.res" in changed:
+                try:
+                    secret = peers.shared_secret(peers.read_key(self.root), drbd.name)
+                    Drbd(drbd).know_peer_by(peers.ALGORITHM, secret)
+                except PairkeepError as error:
+                    # One that does not look for its peer reads the file when it is told to.
+                    log.warning("%s: %s", drbd.name, error)
+
     def _place(self, config: Configuration, me: str, drained: Sequence[str]) -> None:
         before = self.text(self._running() or FIRST)
+        cluster = parse(config.text)
+        wanted, secret = render_all(with_drained(cluster, drained), me), replication(cluster, me, self.root)
         self._keep(config)
-        wanted = render_all(with_drained(parse(config.text), drained), me)
         write(wanted, self.root)
-        for path in render_all(parse(before), me):
-            if path not in wanted:
+        self._write_replication(cluster, secret)
+        had = parse(before)
+        for path in (*render_all(had, me), *replication(had, me, self.root)):
+            if path not in wanted and path not in secret:
                 (self.root / path.relative_to("/")).unlink(missing_ok=True)
         draft = self.edited.read_text() if self.edited.exists() else before
         if draft not in (before, config.text):
