@@ -208,7 +208,7 @@ class Drbd:
         except RunError as error:
             # drbdadm tells the whole command that has failed.
             told = re.sub(r"(--shared-secret=)[^\s']+", r"\1(hidden)", error.message)
-            raise DriverError(f"{self.config.name}: {told}") from None
+            raise DriverError(f"{self.config.name}: {told}") from error
 
 
 class EventStream:

@@ -85,7 +85,10 @@ def _was_replicated(disk: str) -> bool:
     probe = ["blkid", "--probe", "--match-tag", "TYPE", "--output", "value", *parts.stdout.split()]
     found = run(probe, check=False, timeout_s=60)
     if found.returncode not in (0, 2):
-        raise InputError(f"{disk}: blkid cannot tell what is on it, so it is not erased: {found.stderr.strip()}")
+        raise InputError(
+            f"{disk}: blkid cannot tell what is on it, so it is not erased: {found.stderr.strip()}",
+            hint='to have it erased whatever it is: wipe = "drbd" in the answers',
+        )
     return "drbd" in found.stdout.split()
 
 
