@@ -7,6 +7,7 @@ The bus belongs to the main loop's thread. Worker threads ask it through here an
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,10 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 # Values of ActiveState.
 DOWN = ("inactive", "failed")
 CALL_S = 20.0
+# While PID 1 executes itself anew (systemctl(1), daemon-reexec, as upgrades of systemd and libc do) nobody has its
+# name, and what was under way is answered by the bus. All that is called here may be called twice.
+AWAY = ("ServiceUnknown", "NameHasNoOwner", "NoReply", "Spawn")
+AGAIN_S = 0.2
 
 
 class Systemd:
@@ -34,21 +39,39 @@ class Systemd:
         self._manager.Subscribe()
         self._paths: dict[str, str] = {}
         self._results: dict[str, str] = {}
+        self._returns = 0
         self._removed = threading.Condition()
         self._bus.add_signal_receiver(
             self._job_removed, signal_name="JobRemoved", dbus_interface=MANAGER, bus_name=NAME
         )
+        self._bus.watch_name_owner(NAME, self._owner_changed)
 
     def job(self, method: str, unit: str, timeout_s: float) -> str:
         """Queue a job (StartUnit, StopUnit, …) and wait for its end; returns its result, ``done`` when well.
 
         The results are those of org.freedesktop.systemd1(5), JobRemoved. From worker threads only.
         """
+        deadline = time.monotonic() + timeout_s
+        returns = self._returns
         path = str(self.call(self._manager, method, unit, "replace"))
+        while self._hears_of(path, returns, deadline - time.monotonic()):
+            returns = self._returns
+            # Once PID 1 is back: it may have ended when nobody could be told.
+            if path in self._results or str(self._get(unit, UNIT, "Job")[1]) != path:
+                return self._results.pop(path, None) or self._outcome(method, unit)
+        raise DriverError(f"{method} of {unit} took longer than {timeout_s:.0f} s")
+
+    def _hears_of(self, path: str, returns: int, timeout_s: float) -> bool:
+        """Wait until job ``path`` has ended, or PID 1 has come back more often than ``returns``."""
         with self._removed:
-            if not self._removed.wait_for(lambda: path in self._results, timeout_s):
-                raise DriverError(f"{method} of {unit} took longer than {timeout_s:.0f} s")
-            return self._results.pop(path)
+            return self._removed.wait_for(
+                lambda: path in self._results or self._returns != returns, max(0.0, timeout_s)
+            )
+
+    def _outcome(self, method: str, unit: str) -> str:
+        """The result of a job whose end was not seen."""
+        wanted = ("active", "reloading") if method == "StartUnit" else DOWN
+        return "done" if self.active_state(unit) in wanted else "failed"
 
     def active_state(self, unit: str) -> str:
         """The unit's ActiveState; ``inactive`` when it is not even loaded. From worker threads only."""
@@ -77,6 +100,17 @@ class Systemd:
 
     def call(self, target: Any, method: str, *arguments: object) -> Any:
         """Call from a worker thread; the main loop's thread sends it and takes the answer."""
+        deadline = time.monotonic() + CALL_S
+        while True:
+            try:
+                return self._call_once(target, method, *arguments)
+            except dbus.DBusException as error:
+                away = str(error.get_dbus_name()).removeprefix("org.freedesktop.DBus.Error.").startswith(AWAY)
+                if not away or time.monotonic() > deadline:
+                    raise DriverError(f"systemd refused {method}: {error}") from error
+            time.sleep(AGAIN_S)
+
+    def _call_once(self, target: Any, method: str, *arguments: object) -> Any:
         answered = threading.Event()
         answer: list[Any] = []
         failure: list[Exception] = []
@@ -97,7 +131,7 @@ class Systemd:
         if not answered.wait(CALL_S + 5):
             raise DriverError(f"systemd does not answer {method}")
         if failure:
-            raise DriverError(f"systemd refused {method}: {failure[0]}")
+            raise failure[0]
         return answer[0] if answer else None
 
     def _get(self, unit: str, interface: str, name: str) -> Any:
@@ -107,7 +141,18 @@ class Systemd:
         return self.call(self._object(self._paths[unit], PROPERTIES), "Get", interface, name)
 
     def _object(self, path: str, interface: str) -> Any:
-        return dbus.Interface(self._bus.get_object(NAME, path, introspect=False), interface)
+        """By its well-known name: the bus knows PID 1 by another number after each time it executed itself anew."""
+        found = self._bus.get_object(NAME, path, introspect=False, follow_name_owner_changes=True)
+        return dbus.Interface(found, interface)
+
+    def _owner_changed(self, owner: str) -> None:
+        """Told once at first, then whenever PID 1 has left the bus (empty) or is back."""
+        if owner:
+            # It knows its subscribers again by itself, and then says that we are one already.
+            self._manager.Subscribe(reply_handler=lambda: None, error_handler=lambda _error: None)
+            with self._removed:
+                self._returns += 1
+                self._removed.notify_all()
 
     def _job_removed(self, _number: int, path: str, _unit: str, result: str) -> None:
         with self._removed:
