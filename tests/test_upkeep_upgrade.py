@@ -29,7 +29,13 @@ Conf libssl3t64 (3.5.4-1~deb13u1 Debian-Security:13/stable-security [amd64])
 """
 
 
-WORDS = ("dpkg", "--configure", "-a", "-f", "install", "update", "--simulate", "upgrade")
+WORDS = ("dpkg", "--configure", "-a", "-f", "install", "update", "--simulate", "upgrade", "autoremove", "purge")
+WORDS += ("clean", "systemctl", "restart", "pairkeep.service")
+OLD = "linux-image-6.12.48+deb13-cloud-amd64"
+UNNEEDED = f"""\
+Remv libssl1.1 [1.1.1] []
+Remv {OLD} [6.12.48-1]
+"""
 
 
 class PowerCut(Exception):
@@ -103,7 +109,7 @@ class Pair:
         self.standby.discard(self.me)
 
     def run(self, argv: Sequence[str]) -> str:
-        words = [word for word in argv if word in WORDS]
+        words = [word for word in argv if word in WORDS or word == OLD]
         self.done.append(" ".join(words))
         # What needs a package that is not installed yet is kept back unless apt is told otherwise.
         offered = self.offers if "--with-new-pkgs" in argv else self.offers.replace(KERNEL, "")
@@ -114,6 +120,8 @@ class Pair:
             self.half_done.clear()
         if words == ["dpkg", "--configure", "-a"]:
             self.half_done.clear()
+        if words == ["--simulate", "autoremove"]:
+            return UNNEEDED
         return offered if "--simulate" in words else ""
 
     @staticmethod
@@ -142,7 +150,13 @@ def test_one_node_is_upgraded_while_the_other_serves(tmp_path: Path) -> None:
         "stand aside",
         "1 packages are upgraded",
         "upgrade",
+        # Before it takes part: what was loaded by then is not to look after services.
+        "systemctl restart pairkeep.service",
         "take part",
+        "clean",
+        "--simulate autoremove",
+        f"removed, as nothing needs it any more: {OLD}",
+        f"purge {OLD}",
     ]
     assert not pair.standby
     assert not pair.tools.begun.exists()
@@ -186,7 +200,9 @@ def test_what_dpkg_was_cut_in_is_mended_before_the_node_takes_part_again(tmp_pat
     check(pair.tools, hand_over=False)
     assert upgrade(pair.tools, [], hand_over=False)
     assert not pair.half_done
-    assert pair.done[-5:-1] == ["dpkg --configure -a", "-f install", "update", "--simulate upgrade"]
+    mended = ["dpkg --configure -a", "-f install", "update", "--simulate upgrade"]
+    after = ["systemctl restart pairkeep.service", "take part"]
+    assert [each for each in pair.done if each in mended + after] == mended + after
     assert not pair.standby
 
 

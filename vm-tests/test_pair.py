@@ -38,6 +38,19 @@ def test_switchover_there_and_back(pair: Trial, survives: Check) -> None:
     survives()
 
 
+@pytest.mark.long
+def test_switchover_after_systemd_has_executed_itself_anew(pair: Trial, survives: Check) -> None:
+    # As its own upgrade does, and that of libc.
+    active, other = pair.begin(50)
+    for machine in (active, other):
+        machine.exec(["systemctl", "daemon-reexec"], timeout_s=120)
+    done = pair.lab["witness"].exec(["pairkeep", "switchover", "shop", other.name], timeout_s=120)
+    assert f"shop runs on {other.name}" in done.stdout
+    pair.wait_rows(50)
+    pair.wait_paired()
+    survives()
+
+
 def test_power_cut_of_the_active_machine(pair: Trial, survives: Check) -> None:
     lost, _ = pair.begin(100)
     lost.power_off()

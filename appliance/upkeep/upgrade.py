@@ -26,9 +26,14 @@ MEND = (("dpkg", *KEEP, "--configure", "-a"), (*APT, "-f", "install"))
 # A newer kernel is a package of another name, which the one that is installed for it depends on: plain `upgrade`
 # keeps both back, and with them every fix of the kernel. Nothing is ever removed by this.
 UPGRADE = ("--with-new-pkgs", "upgrade")
+# The supervisor's parent and all that it has loaded are those of before (supervisor/parent.py).
+RESTART = ("systemctl", "restart", "pairkeep.service")
 # apt-get(8), --simulate: "Inst NAME [OLD] (NEW ORIGIN [ARCHITECTURE]) …".
 INSTALLS = re.compile(r"^Inst (\S+) (?:\[(\S+)\] )?\((\S+)", re.MULTILINE)
 KERNEL = "linux-image-"
+# The same of what nothing needs any more. apt itself keeps the kernel that runs and the newest ones
+# (apt-pkg/algorithms.cc, GetProtectedKernelsFilter).
+REMOVES = re.compile(rf"^(?:Remv|Purg) ({KERNEL}\S+)", re.MULTILINE)
 
 Status = dict[str, Any]
 
@@ -171,12 +176,15 @@ def upgrade(tools: Tools, updates: Sequence[Update], *, hand_over: bool) -> bool
             tools.install(argv)
         updates = look(tools)
     begun = _install(tools, begun, updates)
-    if begun.kernel and begun.boot_id == tools.boot_id:
-        return False
+    if begun.boot_id == tools.boot_id:
+        if begun.kernel:
+            return False
+        tools.run(RESTART)
     _wait(tools, "all is well again", tools.me)
     tools.take_part()
     tools.begun.unlink()
     _wait(tools, f"{tools.me} takes part again", None)
+    _make_room(tools)
     return True
 
 
@@ -232,6 +240,18 @@ def _install(tools: Tools, begun: Begun, updates: Sequence[Update]) -> Begun:
     done = Begun(tools.boot_id, kernel)
     _keep(tools, done)
     return done
+
+
+def _make_room(tools: Tools) -> None:
+    """Each upgrade leaves its packages and a kernel behind, and one day / would be full. It has ended well without."""
+    try:
+        tools.run([*APT, "clean"])
+        kernels = REMOVES.findall(tools.run([*APT, "--simulate", "autoremove"]))
+        if kernels:
+            tools.say(f"removed, as nothing needs it any more: {' '.join(kernels)}")
+            tools.run([*APT, "purge", *kernels])
+    except PairkeepError as error:
+        tools.say(f"no room could be made on /: {error.message}")
 
 
 def _wait(tools: Tools, what: str, standby: str | None) -> None:
