@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the supervisor asks of PID 1 while that executes itself anew; run by the system's Python, on a bus of its own.
+"""What the supervisor asks of PID 1 while that executes itself anew; run by the system's Python on its own bus.
 
 Prints what came of it as JSON. The argument names the folder in which PID 1's state is kept.
 """

@@ -243,7 +243,7 @@ def _install(tools: Tools, begun: Begun, updates: Sequence[Update]) -> Begun:
 
 
 def _make_room(tools: Tools) -> None:
-    """Each upgrade leaves its packages and a kernel behind, and one day / would be full. It has ended well without."""
+    """Each upgrade leaves its packages and a kernel behind. It has ended well with or without room on /."""
     try:
         tools.run([*APT, "clean"])
         kernels = REMOVES.findall(tools.run([*APT, "--simulate", "autoremove"]))
