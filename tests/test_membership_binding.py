@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import ctypes
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -42,3 +44,22 @@ def test_a_group_name_has_to_fit() -> None:
 def test_a_library_that_is_not_installed_is_named() -> None:
     with pytest.raises(library.MembershipLost, match=r"libnothing\.so\.9 is not installed"):
         library.library("libnothing.so.9")
+
+
+def test_a_connection_that_comes_to_nothing_is_not_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[object] = []
+
+    def initialize(_handle: object, _model: object, _functions: object, kind: Any, _context: object) -> int:
+        kind._obj.value = quorum.QUORUM_SET
+        return library.OK
+
+    daemon = SimpleNamespace(
+        quorum_model_initialize=initialize,
+        quorum_trackstart=lambda _handle, _flags: library.TRY_AGAIN,
+        quorum_finalize=ended.append,
+    )
+    words = SimpleNamespace(cs_strerror=lambda _code: b"CS_ERR_TRY_AGAIN")
+    monkeypatch.setattr(library, "library", lambda name: daemon if name == "libquorum.so.5" else words)
+    with pytest.raises(library.Busy):
+        quorum.Quorum(lambda *_: None)
+    assert len(ended) == 1

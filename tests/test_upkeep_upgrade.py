@@ -29,8 +29,8 @@ Conf libssl3t64 (3.5.4-1~deb13u1 Debian-Security:13/stable-security [amd64])
 """
 
 
-WORDS = ("dpkg", "--configure", "-a", "-f", "install", "update", "--simulate", "upgrade", "autoremove", "purge")
-WORDS += ("clean", "systemctl", "restart", "pairkeep.service")
+APT = ("-f", "install", "update", "--simulate", "upgrade", "autoremove", "purge", "clean")
+WORDS = ("dpkg", "--configure", "-a", *APT, "systemctl", "restart", "pairkeep.service")
 OLD = "linux-image-6.12.48+deb13-cloud-amd64"
 UNNEEDED = f"""\
 Remv libssl1.1 [1.1.1] []

@@ -58,7 +58,7 @@ class Systemd:
             returns = self._returns
             # Once PID 1 is back: it may have ended when nobody could be told.
             if path in self._results or str(self._get(unit, UNIT, "Job")[1]) != path:
-                return self._results.pop(path, None) or self._outcome(method, unit)
+                return self._results.pop(path, "") or self._outcome(method, unit)
         raise DriverError(f"{method} of {unit} took longer than {timeout_s:.0f} s")
 
     def _hears_of(self, path: str, returns: int, timeout_s: float) -> bool:

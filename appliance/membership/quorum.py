@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ctypes import CFUNCTYPE, POINTER, c_int, c_uint, c_uint32
 from typing import Any
 
+from appliance.errors import PairkeepError
 from appliance.membership.library import (
     TRACK_CHANGES,
     TRACK_CURRENT,
@@ -55,7 +56,11 @@ class Quorum(Connection):
         self._model = _ModelV1(MODEL_V1, self.guarded(_Notify, notify), _NodeList())
         kind = c_uint32(0)
         self.open("model_initialize", c_int(MODEL_V1), ctypes.byref(self._model), ctypes.byref(kind), None)
-        if kind.value != QUORUM_SET:
+        try:
+            if kind.value != QUORUM_SET:
+                raise MembershipLost("corosync counts no votes: quorum.provider is not set in corosync.conf")
+            self.call("trackstart", c_uint(TRACK_CURRENT | TRACK_CHANGES))
+        except PairkeepError:
+            # Whoever wanted it never gets to close it.
             self.close()
-            raise MembershipLost("corosync counts no votes: quorum.provider is not set in corosync.conf")
-        self.call("trackstart", c_uint(TRACK_CURRENT | TRACK_CHANGES))
+            raise

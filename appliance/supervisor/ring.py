@@ -34,6 +34,8 @@ class Ring:
         self._cpg: Cpg | None = None
         self._quorum: Quorum | None = None
         self._sources: list[int] = []
+        self._reconnects = False
+        self._complaint = ""
         self._ring = 0
         self._nodes: tuple[str, ...] = ()
         self._processes: tuple[tuple[str, int], ...] = ()
@@ -41,8 +43,9 @@ class Ring:
 
     def connect(self) -> None:
         """Join; when corosync is not there, try until it is."""
-        if not self._try_connect():
-            GLib.timeout_add(RECONNECT_MS, lambda: not self._try_connect())
+        if not self._try_connect() and not self._reconnects:
+            self._reconnects = True
+            GLib.timeout_add(RECONNECT_MS, self._reconnect)
 
     def send(self, data: bytes) -> None:
         """Queue ``data``; dropped without a ring, since a message means nothing outside its membership."""
@@ -50,6 +53,11 @@ class Ring:
             self._waiting.append(data)
             if len(self._waiting) == 1:
                 self._drain()
+
+    def _reconnect(self) -> bool:
+        """The return value asks GLib to call again."""
+        self._reconnects = not self._try_connect()
+        return self._reconnects
 
     def _try_connect(self) -> bool:
         try:
@@ -59,9 +67,12 @@ class Ring:
             self._watch(self._cpg)
             self._cpg.join()
         except PairkeepError as error:
-            log.info("corosync is not there yet: %s", error.message)
+            if error.message != self._complaint:
+                self._complaint = error.message
+                log.info("corosync is not there yet: %s", error.message)
             self._close()
             return False
+        self._complaint = ""
         return True
 
     def _watch(self, service: Cpg | Quorum) -> None:
@@ -70,7 +81,7 @@ class Ring:
                 service.dispatch()
             except MembershipLost as error:
                 log.error("corosync is gone: %s", error.message)
-                self._lost()
+                self._lost(service)
                 return False
             return True
 
@@ -78,7 +89,10 @@ class Ring:
             GLib.unix_fd_add_full(GLib.PRIORITY_HIGH, service.fileno(), GLib.IO_IN | GLib.IO_HUP, dispatch)
         )
 
-    def _lost(self) -> None:
+    def _lost(self, service: Cpg | Quorum) -> None:
+        """More than one may notice; a loss that is dealt with already is none of the connections that came after."""
+        if service not in (self._cpg, self._quorum):
+            return
         self._close()
         self._core.on_quorum(False)
         self._core.on_members(self._ring, (), ())
@@ -110,7 +124,7 @@ class Ring:
                 log.error("corosync is gone: %s", error.message)
                 self._waiting.clear()
                 # Not from in here: whoever sends is in the middle of something.
-                GLib.idle_add(self._lost)
+                GLib.idle_add(self._lost, self._cpg)
                 return False
             self._waiting.popleft()
         return False
