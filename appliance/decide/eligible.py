@@ -30,6 +30,8 @@ def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
         return "its configuration does not have this group"
     if share.stuck:
         return share.stuck
+    if report.unwritten and not share.active:
+        return report.unwritten
     for drbd in group.drbd:
         reason = _stale(view, node, drbd, report.drbd.get(drbd, DrbdReport()))
         if reason is not None:
@@ -40,8 +42,10 @@ def obstacle(view: ClusterView, group: Group, node: str) -> str | None:
 def worn_out(view: ClusterView, group: Group, node: str) -> str | None:
     """What speaks for moving the group away from ``node``, if it can be moved.
 
-    A lost disk, failures, or a network that reaches less than the other node's.
+    A lost disk, failures, no room for the record, or a network that reaches less than the other node's.
     """
+    if view.reports[node].unwritten:
+        return view.reports[node].unwritten
     share = view.reports[node].groups[group.name]
     for drbd in group.drbd:
         if view.reports[node].drbd.get(drbd, DrbdReport()).works_on_peers_disk:

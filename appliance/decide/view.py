@@ -192,7 +192,7 @@ class Report:
     saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
     off; ``unreached``: which of the addresses that it should reach do not answer it; ``warnings``: what people
     should know of the node. ``fit``: groups with a delay before they move back that could have run here for so
-    long. ``took``: how many seconds its last start and stop of each resource took, by the verb
+    long. ``unwritten`` says why it cannot write the record: it promises nothing then, and starts nothing. ``took``: how many seconds its last start and stop of each resource took, by the verb
     and the resource's id, and switching a node off ("fence NODE"); a dry run reckons with them. ``config`` names
     the configuration that it runs by. ``serial`` tells a node's own reports apart.
     """
@@ -210,6 +210,7 @@ class Report:
     suspects: tuple[str, ...] = ()
     fence_troubles: Mapping[str, FenceTrouble] = field(default_factory=dict)
     unreached: tuple[str, ...] = ()
+    unwritten: str = ""
     warnings: tuple[str, ...] = ()
     fit: tuple[str, ...] = ()
     took: Mapping[str, float] = field(default_factory=dict)

@@ -72,6 +72,7 @@ class Stage:
             machine.found_running()
             has_newest = view.persisted.get(node, view.record.stamp) >= view.record.stamp
             machine.record = view.record if has_newest else view.reports[node].record
+            machine.full = bool(view.reports[node].unwritten)
             machine.ring_seq = view.ring
         elif node in view.record.detached:
             self.assumed.append(f"{node} runs, without its supervisor")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from appliance.decide.view import BLANK
 from appliance.sim.cluster import SimCluster
 from appliance.sim.fault import a_pair, fault, within
@@ -60,6 +62,15 @@ def _answer(sim: SimCluster, node: str, pair: str) -> None:
     disks.disk_answers(node)
     if disks.sides[node].up and not disks.sides[node].attached:
         disks.attach(node)
+
+
+@fault(within(5.0, 60.0), survivable=True)
+def fill_up(sim: SimCluster, node: str, seconds: float) -> None:
+    """The node's own disk takes no more writes, until a person makes room on it."""
+    sim.story.tell(node, "its own disk is full for {} s", seconds)
+    machine = sim.machines[node]
+    machine.full = True
+    sim.later(seconds, partial(setattr, machine, "full", False))
 
 
 @fault(within(5.0, 60.0))

@@ -33,6 +33,8 @@ class Machine:
         self.boots = 0
         self.boot_s = BOOT_S
         self.record: Record = BLANK
+        # Its own disk takes no more writes, so the record stays as it is.
+        self.full = False
         self.ring_seq = 0
         self.formatted: set[str] = set()
         self.on_boot: list[Action] = []

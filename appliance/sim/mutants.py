@@ -19,6 +19,7 @@ from appliance.supervisor.absences import Absences
 from appliance.supervisor.core import Core
 from appliance.supervisor.exclusions import PEER_FENCED, Exclusions
 from appliance.supervisor.local import LocalState
+from appliance.supervisor.memory import Memory
 from appliance.supervisor.requests import Requests
 from appliance.supervisor.work import Work
 
@@ -112,6 +113,13 @@ def counts_a_node_without_a_record(broken: Broken) -> None:
 def forgets_the_record(broken: Broken) -> None:
     """The record is never written to disk."""
     broken.edit(Process, "persist", "self.machine.record = record", "pass")
+
+
+@mutant()
+def promises_what_is_not_on_disk(broken: Broken) -> None:
+    """A node whose disk takes no more writes says that it has written the record."""
+    said = "self.world.multicast(Persisted(view.record.stamp))"
+    broken.edit(Memory, "keep", 'self.unwritten = f"it cannot write its record: {error.strerror}"', f"error; {said}")
 
 
 @mutant()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -127,6 +129,8 @@ class Process:
         self.site.corosync.multicast(self.name, self.pid, message)
 
     def persist(self, record: Record) -> None:
+        if self.machine.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         cut = self.site.take_cut()
         if cut == "before":
             raise PowerCutError

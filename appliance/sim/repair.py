@@ -31,6 +31,7 @@ def heal(sim: SimCluster) -> None:
         site.spare()
         site.resources.trouble.clear()
         site.resources.blind.clear()
+        site.machine.full = False
         site.machine.resume()
     for pair in sim.pairs.values():
         for node in pair.sides:

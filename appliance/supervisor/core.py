@@ -32,6 +32,7 @@ from appliance.supervisor.changeover import Changeover
 from appliance.supervisor.exclusions import Exclusions
 from appliance.supervisor.fitness import Fitness
 from appliance.supervisor.local import LocalState
+from appliance.supervisor.memory import Memory
 from appliance.supervisor.requests import Done, Requests, Wish, nobody
 from appliance.supervisor.work import Work
 from appliance.supervisor.world import Event, World
@@ -72,7 +73,7 @@ class Core:
         self._boot_id = boot_id
         self._quorum_told = False
         self._ended = False
-        self._on_disk = record
+        self._memory = Memory(world, record)
         self._ready_at: float | None = None
         self._told: Report | None = None
         self._serial = 0
@@ -157,10 +158,7 @@ class Core:
         )
         before = self.view
         self.view = fold(self.view, sender, message)
-        if self.view.adopted and self.view.record != self._on_disk:
-            self.world.persist(self.view.record)
-            self._on_disk = self.view.record
-            self.world.multicast(Persisted(self._on_disk.stamp))
+        self._memory.keep(self.view)
         if counts and (isinstance(message, Fenced) or (before.adopted and before.quorate)):
             self._heard(sender, message)
         if self.view is not before or isinstance(message, Fenced):
@@ -224,6 +222,7 @@ class Core:
         if self._ended:
             return
         self._beat()
+        self._memory.keep(self.view)
         if self._ready_at is not None and not self.local.active and not self._work.running:
             # Nothing of ours runs here, so there is nothing that a reset would protect.
             self.world.pet()
@@ -289,7 +288,8 @@ class Core:
             suspects=self.absences.suspects(),
             fence_troubles=dict(self.absences.fence_troubles),
             unreached=self._unreached,
-            warnings=tuple(sorted(self._warnings.values())),
+            unwritten=self._memory.unwritten,
+            warnings=tuple(sorted(filter(None, (*self._warnings.values(), self._memory.unwritten)))),
             fit=self._fitness.fit(),
             took=dict(self.local.took),
             config=self.config.name,
@@ -319,7 +319,7 @@ class Core:
         if self._ready_at is not None and (force or news != self._told):
             self._told = news
             self._serial += 1
-            self.world.multicast(Reported(replace(news, record=self._on_disk, serial=self._serial)))
+            self.world.multicast(Reported(replace(news, record=self._memory.on_disk, serial=self._serial)))
         if not self.quorate:
             self._act_without_quorum()
         elif self._is_heard():

@@ -90,7 +90,7 @@ class Ring:
         )
 
     def _lost(self, service: Cpg | Quorum) -> None:
-        """More than one may notice; a loss that is dealt with already is none of the connections that came after."""
+        """More than one may notice; one that is dealt with already is none of the connections that came after."""
         if service not in (self._cpg, self._quorum):
             return
         self._close()

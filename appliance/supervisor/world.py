@@ -30,7 +30,8 @@ class World(Protocol):
     def multicast(self, message: Message) -> None:
         """Send to all members, this node included, in the order of calls."""
 
-    def persist(self, record: Record) -> None: ...
+    def persist(self, record: Record) -> None:
+        """Once it returns, ``record`` survives a power cut. Raises OSError when it cannot be written."""
 
     def begin(self, step: Step) -> None:
         """Carry out ``step``; its end is told by ``Core.on_step_done``."""
