@@ -237,6 +237,17 @@ def test_the_watchdog_gets_its_time_for_fresh_own_words_with_quorum_only() -> No
     assert desk.pets == 1
 
 
+def test_a_ring_of_a_minority_gives_the_watchdog_nothing_before_corosync_says_so() -> None:
+    core, desk = running()
+    core.on_members(12, PROCESSES[:1], NODES[:1])
+    desk.pets = 0
+    hear_own(core, desk)
+    assert desk.pets == 0
+    core.on_members(16, PROCESSES[:2], NODES[:2])
+    hear_own(core, desk)
+    assert desk.pets > 0
+
+
 def test_a_wish_is_refused_without_quorum_and_can_be_made_again_and_again() -> None:
     core, desk = restarted("++++")
     with pytest.raises(InputError, match="no quorum"):

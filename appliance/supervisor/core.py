@@ -68,6 +68,7 @@ class Core:
         self._placed: dict[str, tuple[str | None, str]] = {}
         self.local = LocalState(cluster, world.now)
         self.quorate = False
+        self._majority = False
         self.leaving = False
         self.stopping = False
         self._boot_id = boot_id
@@ -119,6 +120,8 @@ class Core:
         ``nodes`` form the ring, whether or not their supervisors run.
         """
         before = self.view.members
+        # Each node has one vote (render/corosync.conf.j2).
+        self._majority = self.cluster.two_node or 2 * len(nodes) > len(self.cluster.nodes)
         names = [name for name, _pid in processes]
         self.absences.membership_changed(self.view, names, nodes)
         self.view = with_members(self.view, ring, processes)
@@ -150,7 +153,9 @@ class Core:
             return
         if isinstance(message, Beat):
             fresh = self.world.now() - message.sent_at <= BEAT_FRESH_S
-            if sender == self.me and fresh and self.quorate and not self.local.stuck:
+            # corosync's word on quorum comes by another way, and may come later than the ring that it is about.
+            quorate = self.quorate and self._majority
+            if sender == self.me and fresh and quorate and not self.local.stuck:
                 self.world.pet()
             return
         counts = (
