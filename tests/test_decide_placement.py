@@ -293,6 +293,33 @@ def test_a_service_leaves_a_node_that_has_lost_its_gateway_while_the_other_has_n
     assert decide(both).placements["shop"].node == "alpha"
 
 
+FULL = "it cannot write its record: No space left on device"
+
+
+def test_a_service_leaves_a_node_that_cannot_write_its_record() -> None:
+    seen = view(report("alpha", UP, unwritten=FULL), report("beta"), report("witness", unwritten=FULL))
+    assert decide(seen).placements["shop"].reason == f"moving to beta; alpha: {FULL}"
+
+
+def test_a_service_stays_where_the_record_cannot_be_written_if_no_other_node_can_run_it() -> None:
+    record = replace(BOTH, standby=("beta",))
+    seen = view(report("alpha", UP, unwritten=FULL), report("beta"), report("witness"), record=record)
+    placement = decide(seen).placements["shop"]
+    assert placement.node == "alpha"
+    assert placement.reason == f"stays on alpha although {FULL}; no other node can run it"
+    assert decide(seen).steps["alpha"] == ()
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_nothing_is_started_where_the_record_cannot_be_written(claimed: bool) -> None:
+    record = replace(BOTH, standby=("beta",))
+    share = GroupReport(OFF, (0,) * 4, claimed=claimed)
+    alpha = report("alpha", unwritten=FULL, groups={"shop": share})
+    placement = decide(view(alpha, report("beta"), report("witness"), record=record)).placements["shop"]
+    assert (placement.node, placement.reason) == (None, "no node can run it")
+    assert dict(placement.nodes)["alpha"] == FULL
+
+
 def test_a_service_leaves_a_node_whose_disk_has_failed() -> None:
     diskless = DrbdReport("Primary", "Diskless", "Connected", "UpToDate", "Secondary")
     seen = view(report("alpha", UP, drbd=diskless), report("beta"))

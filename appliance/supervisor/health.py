@@ -21,6 +21,9 @@ from appliance.supervisor.lanes import Lanes
 # loading what is needed for that does not delay the start.
 LOOK_S = 10
 
+# The node's own: without room on it there is no record, and the node runs nothing.
+ROOT = "/"
+
 # How often the disks' counters are read.
 STANDSTILL_S = 3
 
@@ -46,8 +49,7 @@ class Health:
 
     def start(self) -> None:
         """Begin to look."""
-        if self._targets:
-            GLib.timeout_add_seconds(LOOK_S, self._look)
+        GLib.timeout_add_seconds(LOOK_S, self._look)
         if self._disks:
             GLib.timeout_add_seconds(LOOK_S, self._listen)
             GLib.timeout_add_seconds(STANDSTILL_S, self._count)
@@ -59,6 +61,7 @@ class Health:
         return True
 
     def _look(self) -> bool:
+        self._lanes.put(f"health:{ROOT}", partial(self._look_at, ROOT))
         for (group, index), target in self._targets.items():
             if self._core.local.states(group)[index] == "started":
                 # A disk that hangs makes this wait, so it waits where nothing else does.
