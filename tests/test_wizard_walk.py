@@ -150,6 +150,7 @@ def test_a_card_is_set_up_as_it_was_answered() -> None:
     assert network_file(first) == (
         "[Match]\nMACAddress=52:54:00:09:01:0b\n\n[Network]\nAddress=10.9.1.11/24\nGateway=10.9.1.1\nDNS=10.9.1.1\n"
         "LinkLocalAddressing=ipv6\nIPv6AcceptRA=no\nConfigureWithoutCarrier=yes\nIgnoreCarrierLoss=yes\n"
+        "KeepConfiguration=static\n"
     )
     assert second.addresses == (ip_interface("fd00:9:2::11/64"),)
     assert "DHCP=ipv4\n" in network_file(third)

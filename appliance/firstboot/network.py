@@ -48,6 +48,9 @@ def network_file(settings: LinkSettings) -> str:
         # Losing the cable must not lose the addresses: corosync and DRBD are bound to them.
         "ConfigureWithoutCarrier=yes",
         "IgnoreCarrierLoss=yes",
+        # Nor must a restart of networkd, as its upgrade does, lose what others have added: service addresses, and
+        # those of keepalived. Without it networkd drops them when it starts (systemd.network(5)).
+        "KeepConfiguration=static",
     ]
     return "\n".join(lines) + "\n"
 
