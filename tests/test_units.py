@@ -97,3 +97,15 @@ def test_the_databases_start_is_not_slowed_down() -> None:
     """Each mount namespace costs time there, on the way of every failover."""
     (drop_in,) = OVERLAYS.glob("database/etc/systemd/system/mariadb.service.d/*")
     assert [name for name in settings(drop_in) if MOUNT_NAMESPACE.match(name)] == []
+
+
+def test_memory_runs_out_for_everything_else_before_it_does_for_the_cluster() -> None:
+    corosync = settings(OVERLAYS / "base/etc/systemd/system/corosync.service.d/10-pairkeep.conf")
+    supervisor = settings(OVERLAYS / "base/usr/lib/systemd/system/pairkeep.service")
+    assert -1000 < int(corosync["OOMScoreAdjust"]) < int(supervisor["OOMScoreAdjust"]) < 0
+
+
+def test_a_kernel_that_is_broken_is_not_gone_on_with() -> None:
+    values = (OVERLAYS / "base/etc/sysctl.d/50-pairkeep.conf").read_text().splitlines()
+    assert "kernel.panic_on_oops = 1" in values
+    assert "panic=" in (OVERLAYS / "base/boot/grub/grub.cfg").read_text()
