@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -44,6 +46,7 @@ class Desk:
     time: float = 0.0
     sent: list[Message] = field(default_factory=list)
     record: Record = BLANK
+    full: bool = False
     begun: list[Step] = field(default_factory=list)
     pets: int = 0
     answers: list[int] = field(default_factory=list)
@@ -57,6 +60,8 @@ class Desk:
         self.sent.append(message)
 
     def persist(self, record: Record) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.record = record
 
     def begin(self, step: Step) -> None:
@@ -91,10 +96,13 @@ def restarted(states: str) -> tuple[Core, Desk]:
     return core, desk
 
 
-def hear_own(core: Core, desk: Desk) -> None:
-    """The ring brings back what alpha has sent."""
+def hear_own(core: Core, desk: Desk) -> list[Message]:
+    """The ring brings back what alpha has sent; returns it."""
+    said: list[Message] = []
     while desk.sent:
-        core.on_message("alpha", desk.sent.pop(0))
+        said.append(desk.sent.pop(0))
+        core.on_message("alpha", said[-1])
+    return said
 
 
 def other(node: str, view_id: str) -> Reported:
@@ -246,6 +254,58 @@ def test_a_ring_of_a_minority_gives_the_watchdog_nothing_before_corosync_says_so
     core.on_members(16, PROCESSES[:2], NODES[:2])
     hear_own(core, desk)
     assert desk.pets > 0
+
+
+def shut_down(core: Core, desk: Desk, seconds: int = 20) -> None:
+    """Each step takes a moment and works."""
+    core.stop(shutting_down=True)
+    for _ in range(seconds):
+        desk.time += 1
+        core.on_tick()
+        for step in desk.begun[:]:
+            desk.begun.remove(step)
+            assert isinstance(step, Stop)
+            states = list(core.local.states("shop"))
+            states[step.index] = "stopped"
+            core.on_step_done(step, None, states)
+        hear_own(core, desk)
+
+
+@pytest.mark.parametrize("states", ["++++", "----"])
+def test_a_machine_without_corosync_shuts_down_in_order(states: str) -> None:
+    core, desk = restarted(states)
+    core.on_quorum(False)
+    core.on_members(4, (), ())
+    shut_down(core, desk)
+    assert core.local.states("shop") == ("stopped",) * 4
+    assert desk.finished_at is not None
+
+
+def test_a_supervisor_that_has_not_looked_yet_does_not_leave_as_if_nothing_ran() -> None:
+    desk = Desk()
+    core = Core(CLUSTER, "alpha", "boot", BOTH, desk)
+    core.stop(shutting_down=True)
+    core.on_tick()
+    assert desk.finished_at is None
+
+
+def test_a_machine_that_shuts_down_in_maintenance_stops_what_it_has() -> None:
+    core, desk = running()
+    core.wish(SetMaintenance("", True))
+    hear_own(core, desk)
+    assert desk.record.maintenance
+    shut_down(core, desk)
+    assert core.local.states("shop") == ("stopped",) * 4
+    assert desk.finished_at is not None
+
+
+def test_a_machine_that_shuts_down_while_another_version_is_awaited_stops_what_it_has() -> None:
+    core, desk = running()
+    core.on_message("beta", Configure(core.view.view_id, Configuration(1, "another")))
+    hear_own(core, desk)
+    assert desk.begun == []
+    shut_down(core, desk)
+    assert desk.finished_at is not None
 
 
 def test_a_wish_is_refused_without_quorum_and_can_be_made_again_and_again() -> None:
@@ -460,3 +520,48 @@ def test_nodes_change_over_one_after_the_other(comes_back: bool) -> None:
     hear_own(core, desk)
     core.on_message("witness", Persisted(core.view.record.stamp))
     assert desk.taken_up == config
+
+
+def test_a_record_that_cannot_be_written_is_promised_to_nobody_and_is_written_as_soon_as_it_can() -> None:
+    core, desk = restarted("++++")
+    desk.full = True
+    core.on_quorum(True)
+    core.on_members(4, PROCESSES, NODES)
+    for node in ("beta", "witness"):
+        core.on_message(node, other(node, core.view.view_id))
+    said = hear_own(core, desk)
+    assert core.view.adopted
+    assert not any(isinstance(m, Persisted) for m in said)
+    core.on_message("beta", Persisted(core.view.record.stamp))
+    assert not core.view.settled
+    told = next(m.report for m in reversed(said) if isinstance(m, Reported))
+    assert told.unwritten == "it cannot write its record: No space left on device"
+    assert told.warnings == (told.unwritten,)
+    assert told.record == BOTH
+    # It has lost nothing, and feeds its watchdog; but the other node can go on, so the group leaves.
+    assert core.decision.placements["shop"].reason == f"moving to beta; alpha: {told.unwritten}"
+    desk.pets = 0
+    core.on_message("alpha", Beat(desk.time))
+    assert desk.pets == 1
+    desk.full = False
+    core.on_tick()
+    said = hear_own(core, desk)
+    assert desk.record == core.view.record
+    assert Persisted(desk.record.stamp) in said
+    assert core.view.settled
+    assert core.view.reports["alpha"].unwritten == ""
+
+
+def test_writes_that_wait_go_on_only_when_the_exclusion_could_be_written() -> None:
+    core, desk = running()
+    desk.full = True
+    core.on_drbd("shopdata", CUT_OFF)
+    core.on_fence_request("shopdata")
+    hear_own(core, desk)
+    assert core.view.record.current["shopdata"] == ("alpha",)
+    core.on_message("witness", Persisted(core.view.record.stamp))
+    assert desk.answers == []
+    desk.full = False
+    core.on_tick()
+    hear_own(core, desk)
+    assert desk.answers == [PEER_OUTDATED]

@@ -14,7 +14,7 @@ from appliance.config.model import Cluster
 from appliance.decide.eligible import absence
 from appliance.decide.fencing import shots
 from appliance.decide.placement import Placement, place
-from appliance.decide.steps import Fence, Step, drbd_steps, group_steps, stop_step
+from appliance.decide.steps import Fence, Step, Stop, drbd_steps, group_steps, stop_step
 from appliance.decide.view import NEVER, ClusterView, GroupReport
 
 
@@ -60,6 +60,18 @@ def decide_without_quorum(cluster: Cluster, shares: Mapping[str, GroupReport]) -
         stop_step(group, shares[group.name])
         for group in cluster.groups
         if group.name in shares and any(state != "stopped" for state in shares[group.name].states)
+    )
+
+
+def decide_to_leave(cluster: Cluster, shares: Mapping[str, GroupReport]) -> tuple[Stop, ...]:
+    """What a node that shuts down does about groups for which nothing is decided: what it has is stopped in order."""
+    held = {name for name, share in shares.items() if share.active}
+    return tuple(
+        stop_step(group, shares[group.name])
+        for group in cluster.groups
+        if group.name in held
+        and not shares[group.name].stuck
+        and not any(group.name in later.after for later in cluster.groups if later.name in held)
     )
 
 
@@ -116,4 +128,4 @@ def _no_quorum(view: ClusterView) -> str:
     return f"no quorum: {len(view.members)} of {total} nodes are here ({', '.join(view.members)}){met}"
 
 
-__all__ = ["Decision", "Placement", "Step", "decide", "decide_without_quorum", "nothing"]
+__all__ = ["Decision", "Placement", "Step", "decide", "decide_to_leave", "decide_without_quorum", "nothing"]

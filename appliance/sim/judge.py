@@ -95,7 +95,8 @@ class Judge:
         if not isinstance(step, Start | Stop):
             return
         process = self.sites[node].process
-        if self.maintenance and process is not None and process.core.quorate:
+        off = isinstance(step, Stop) and process is not None and process.core.leaving
+        if self.maintenance and process is not None and process.core.quorate and not off:
             raise ViolationError("maintenance", f"{node} begins {step} although maintenance is set")
         if isinstance(step, Start) and node in self.standby:
             raise ViolationError("standby", f"{node} begins {step} although it is in standby")

@@ -29,7 +29,7 @@ HEALED_S = 180.0
 # Long enough for a node that was switched off to boot and be shot again.
 QUIET_S = 25.0
 
-IN_MAINTENANCE = ("kill_service", "kill_supervisor", "reset", "crash_corosync")
+IN_MAINTENANCE = ("kill_service", "kill_supervisor", "reset", "crash_corosync", "shut_down")
 IN_STANDBY = ("kill_service", "kill_supervisor", "reset", "pull_replication", "crash_corosync")
 
 
@@ -125,15 +125,20 @@ def _single(sim: SimCluster, each: Round) -> None:
             sim.run_until(lambda: not _jammed(sim), JAMMED_S, "a node that cannot stop its group is reset")
         if act.fault == disk_faults.hang_disk.__name__:
             sim.run_until(lambda: not _waits_for_a_disk(sim), HUNG_S, "nothing waits for a disk that hangs")
-        if act.fault == "shut_down":
-            machine = sim.machines[node]
-            sim.run_until(lambda: not machine.powered, SINGLE_S, "a machine that is shut down is off soon")  # noqa: B023
+        _comes_to_an_end(sim, act, node)
     sim.run_until(sim.served, SINGLE_S, "the service runs again after one fault")
     if sim.devices:
         # Invariant 5: what is switched on again is not shot again.
         sim.run_for(QUIET_S)
         sim.judge.shots(sum(d.shots for d in sim.devices.values()) - shots)
     _sound(sim)
+
+
+def _comes_to_an_end(sim: SimCluster, act: Act, node: str) -> None:
+    """A machine that is shut down is off before systemd loses its patience (`faults.shut_down`)."""
+    machine, process = sim.machines[node], sim.sites[node].process
+    if act.fault == "shut_down" and process is not None and process.core.leaving:
+        sim.run_until(lambda: not machine.powered, SINGLE_S, "a machine that is shut down is off soon")
 
 
 def _jammed(sim: SimCluster) -> bool:
@@ -168,10 +173,16 @@ def _maintenance(sim: SimCluster, each: Round) -> None:
     sim.run_until(lambda: sim.all_know(lambda r: r.maintenance), 10.0, "all know of the maintenance")
     sim.judge.maintenance = True
     for act in each.acts:
-        _hit(sim, act)
+        _comes_to_an_end(sim, act, _hit(sim, act))
     sim.run_for(20.0)
     sim.judge.maintenance = False
-    sim.run_until(lambda: _set_maintenance(sim, False), 30.0, "there is quorum to end maintenance")
+    sim.run_until(lambda: _maintenance_over(sim), 30.0, "there is quorum to end maintenance")
+
+
+def _maintenance_over(sim: SimCluster) -> bool:
+    """Who was shut down has to be switched on for that."""
+    repair.attend(sim)
+    return _set_maintenance(sim, False)
 
 
 def _set_maintenance(sim: SimCluster, on: bool) -> bool:

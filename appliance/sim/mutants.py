@@ -119,7 +119,9 @@ def forgets_the_record(broken: Broken) -> None:
 def promises_what_is_not_on_disk(broken: Broken) -> None:
     """A node whose disk takes no more writes says that it has written the record."""
     said = "self.world.multicast(Persisted(view.record.stamp))"
-    broken.edit(Memory, "keep", 'self.unwritten = f"it cannot write its record: {error.strerror}"', f"error; {said}")
+    broken.edit(
+        Memory, "keep", 'self.unwritten = f"it cannot write its record: {error.strerror}"', f"error; {said}"
+    )
 
 
 @mutant()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from appliance.config.model import Cluster, DrbdRole
-from appliance.decide import Decision, decide, decide_without_quorum, nothing
+from appliance.decide import Decision, decide, decide_to_leave, decide_without_quorum, nothing
 from appliance.decide.eligible import obstacle
 from appliance.decide.fold import fold, with_members
 from appliance.decide.messages import (
@@ -319,6 +319,8 @@ class Core:
         self._decide()
         if self.me not in self.view.members:
             self._act_without_quorum()
+            if self.leaving or self.stopping:
+                self._say_goodbye()
             return
         news = self.news()
         if self._ready_at is not None and (force or news != self._told):
@@ -338,6 +340,8 @@ class Core:
         if self.view.adopted and self.view.quorate:
             self.exclusions.pursue(self.view, self._taking_over(), self._promoting())
             self._see_to_disks()
+        if self.leaving:
+            self._stop_what_is_left_alone()
         if self.leaving or self.stopping:
             self._say_goodbye()
         elif config := self._changeover.due(self.view, working=bool(self._work.running)):
@@ -391,6 +395,13 @@ class Core:
             for step in decide_without_quorum(self.cluster, self.local.group_reports()):
                 self._work.begin(step)
 
+    def _stop_what_is_left_alone(self) -> None:
+        """What nobody touches is stopped too when its machine shuts down, be it in maintenance: else systemd does."""
+        alone = {name for name, placement in self.decision.placements.items() if placement.hands_off}
+        for step in decide_to_leave(self.cluster, self.local.group_reports()):
+            if step.group in alone:
+                self._work.begin(step)
+
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""
         return {
@@ -425,7 +436,7 @@ class Core:
 
     def _say_goodbye(self) -> None:
         """Leave so that nobody has to wait for, or may wrongly take over from, this node."""
-        if self._work.running:
+        if self._work.running or self._ready_at is None:
             return
         active = self.local.active
         if not (self.view.adopted and self.view.quorate):
