@@ -64,7 +64,7 @@ def decide_without_quorum(cluster: Cluster, shares: Mapping[str, GroupReport]) -
 
 
 def decide_to_leave(cluster: Cluster, shares: Mapping[str, GroupReport]) -> tuple[Stop, ...]:
-    """What a node that shuts down does about groups for which nothing is decided: what it has is stopped in order."""
+    """What a node that shuts down does about groups for which nothing is decided: it stops them, in order."""
     held = {name for name, share in shares.items() if share.active}
     return tuple(
         stop_step(group, shares[group.name])

@@ -187,14 +187,15 @@ class Report:
 
     ``leaving``: the node is shutting down and wants its groups moved; ``stopping``: its supervisor alone
     is about to stop and leaves the services running. ``record`` is its copy on disk.
-    ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so
-    when they left, were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one
-    saw fall out of the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch
-    off; ``unreached``: which of the addresses that it should reach do not answer it; ``warnings``: what people
-    should know of the node. ``fit``: groups with a delay before they move back that could have run here for so
-    long. ``unwritten`` says why it cannot write the record: it promises nothing then, and starts nothing. ``took``: how many seconds its last start and stop of each resource took, by the verb
-    and the resource's id, and switching a node off ("fence NODE"); a dry run reckons with them. ``config`` names
-    the configuration that it runs by. ``serial`` tells a node's own reports apart.
+    ``down``: absent nodes on which nothing can run any more as far as this node saw: they said so when they left,
+    were switched off, or were silent for the whole safety wait. ``suspects``: nodes that this one saw fall out of
+    the ring, and of which it knows nothing since. ``fence_troubles``: whom it failed to switch off;
+    ``unreached``: which of the addresses that it should reach do not answer it; ``unwritten``: why it cannot
+    write the record, so that it promises nothing; ``warnings``: what people should know of the node. ``fit``:
+    groups with a delay before they move back that could have run here for so long. ``took``: how many seconds its
+    last start and stop of each resource took, by the verb and the resource's id, and switching a node off ("fence
+    NODE"); a dry run reckons with them. ``config`` names the configuration that it runs by. ``serial`` tells a
+    node's own reports apart.
     """
 
     node: str

@@ -118,10 +118,8 @@ def forgets_the_record(broken: Broken) -> None:
 @mutant()
 def promises_what_is_not_on_disk(broken: Broken) -> None:
     """A node whose disk takes no more writes says that it has written the record."""
-    said = "self.world.multicast(Persisted(view.record.stamp))"
-    broken.edit(
-        Memory, "keep", 'self.unwritten = f"it cannot write its record: {error.strerror}"', f"error; {said}"
-    )
+    says_so = 'self.unwritten = f"it cannot write its record: {error.strerror}"'
+    broken.edit(Memory, "keep", says_so, "error; self.world.multicast(Persisted(view.record.stamp))")
 
 
 @mutant()

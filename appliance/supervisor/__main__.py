@@ -79,8 +79,8 @@ def _end_on_any_surprise() -> None:
 
 
 def _terminate(service: SupervisorService) -> bool:
-    # systemd answers "stopping" from the moment a shutdown has begun, and "maintenance" from when rescue or emergency
-    # mode was asked for, which end services as well (systemctl(1), is-system-running).
+    # systemd answers "stopping" from the moment a shutdown has begun, and "maintenance" from when rescue or
+    # emergency mode was asked for, which end services as well (systemctl(1), is-system-running).
     state = run(["systemctl", "is-system-running"], check=False, timeout_s=5).stdout.strip()
     service.stop(shutting_down=state in ("stopping", "maintenance"))
     return True

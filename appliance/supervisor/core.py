@@ -319,8 +319,7 @@ class Core:
         self._decide()
         if self.me not in self.view.members:
             self._act_without_quorum()
-            if self.leaving or self.stopping:
-                self._say_goodbye()
+            self._leave()
             return
         news = self.news()
         if self._ready_at is not None and (force or news != self._told):
@@ -340,10 +339,8 @@ class Core:
         if self.view.adopted and self.view.quorate:
             self.exclusions.pursue(self.view, self._taking_over(), self._promoting())
             self._see_to_disks()
-        if self.leaving:
-            self._stop_what_is_left_alone()
         if self.leaving or self.stopping:
-            self._say_goodbye()
+            self._leave()
         elif config := self._changeover.due(self.view, working=bool(self._work.running)):
             self.world.take_up(config)
 
@@ -395,13 +392,6 @@ class Core:
             for step in decide_without_quorum(self.cluster, self.local.group_reports()):
                 self._work.begin(step)
 
-    def _stop_what_is_left_alone(self) -> None:
-        """What nobody touches is stopped too when its machine shuts down, be it in maintenance: else systemd does."""
-        alone = {name for name, placement in self.decision.placements.items() if placement.hands_off}
-        for step in decide_to_leave(self.cluster, self.local.group_reports()):
-            if step.group in alone:
-                self._work.begin(step)
-
     def _taking_over(self) -> set[str]:
         """DRBD resources that this node is about to promote because its peer is dead."""
         return {
@@ -433,6 +423,16 @@ class Core:
     @property
     def _peer(self) -> str:
         return self.cluster.peer_of(self.me)
+
+    def _leave(self) -> None:
+        """Stop also what nobody touches, as in maintenance, when the machine shuts down; then say goodbye."""
+        if self.leaving and self.me in self.view.members:
+            alone = {name for name, placement in self.decision.placements.items() if placement.hands_off}
+            for step in decide_to_leave(self.cluster, self.local.group_reports()):
+                if step.group in alone:
+                    self._work.begin(step)
+        if self.leaving or self.stopping:
+            self._say_goodbye()
 
     def _say_goodbye(self) -> None:
         """Leave so that nobody has to wait for, or may wrongly take over from, this node."""
