@@ -17,6 +17,7 @@ from appliance.drivers.base import DriverError
 from appliance.run import RunError, run
 
 ANNOUNCEMENTS = 3
+NONLOCAL = "/proc/sys/net/ipv{}/ip_nonlocal_bind"
 
 
 def announce_argv(address: IPInterface, interface: str) -> tuple[str, ...]:
@@ -33,7 +34,12 @@ class AddressDriver:
         self._network = network
 
     def state(self) -> State:
-        """Asks the kernel by trying to bind to the address, which takes no netlink and is as good."""
+        """Asks the kernel by trying to bind to the address, which takes no netlink and is as good.
+
+        Unless it is told to bind to any address, as keepalived's users often do (ip-sysctl.rst, ip_nonlocal_bind).
+        """
+        if _binds_to_any(self._address.version):
+            return "started" if self._is_assigned() else "stopped"
         family = socket.AF_INET if self._address.version == 4 else socket.AF_INET6
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             try:
@@ -43,6 +49,12 @@ class AddressDriver:
                     return "stopped"
                 raise DriverError(f"{self._address}: {error.strerror}") from error
         return "started"
+
+    def _is_assigned(self) -> bool:
+        try:
+            return any(found == self._address.ip for _, found, _ in rtnetlink.addresses(self._address.version))
+        except OSError as error:
+            raise DriverError(f"{self._address}: {error.strerror}") from error
 
     def start(self) -> None:
         """The address works when this returns; the neighbours are told meanwhile."""
@@ -92,6 +104,13 @@ class AddressDriver:
                 if address in self._network and address != self._address.ip:
                     return index
         raise DriverError(f"no interface of this node is in {self._network}, so {self._address} has no place")
+
+
+def _binds_to_any(version: int) -> bool:
+    try:
+        return Path(NONLOCAL.format(version)).read_text().strip() != "0"
+    except FileNotFoundError:  # a kernel without this version of IP
+        return False
 
 
 def _announce(address: IPInterface, interface: str) -> None:
