@@ -533,7 +533,8 @@ def test_a_record_that_cannot_be_written_is_promised_to_nobody_and_is_written_as
     assert core.view.adopted
     assert not any(isinstance(m, Persisted) for m in said)
     core.on_message("beta", Persisted(core.view.record.stamp))
-    assert not core.view.settled
+    settled = core.view.settled
+    assert not settled
     told = next(m.report for m in reversed(said) if isinstance(m, Reported))
     assert told.unwritten == "it cannot write its record: No space left on device"
     assert told.warnings == (told.unwritten,)
@@ -548,7 +549,8 @@ def test_a_record_that_cannot_be_written_is_promised_to_nobody_and_is_written_as
     said = hear_own(core, desk)
     assert desk.record == core.view.record
     assert Persisted(desk.record.stamp) in said
-    assert core.view.settled
+    settled = core.view.settled
+    assert settled
     assert core.view.reports["alpha"].unwritten == ""
 
 

@@ -1,22 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Online verify of a DRBD resource, and the resync that repairs what it finds."""
+"""Online verify of a DRBD resource, and the resync that repairs what it finds.
+
+When the last one ended is kept on disk, by the wall clock: no supervisor, nor machine, may run for as long as lies
+between two of them. While one runs it counts by the machine's own clock, which does not jump.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gi.repository import GLib
 
 from appliance.decide.view import DrbdReport
 from appliance.errors import InputError, PairkeepError
+from appliance.files import replace_file
 from appliance.supervisor.service import SupervisorService
 from appliance.supervisor.world import Event
 
 # How often it is looked whether a verify is due.
 LOOK_S = 30
+# Per DRBD resource when it was last compared (``last``), or when it was first to be, and how the last time ended.
+KEPT = Path("/var/lib/pairkeep/verify.json")
+
+log = logging.getLogger("pairkeep")
 
 
 class Verifier:
@@ -26,7 +38,14 @@ class Verifier:
         self._service = service
         self.results: dict[str, dict[str, Any]] = {}
         self._due = {d.name: d.verify_every_h * 3600 for d in service.core.cluster.drbd if d.verify_every_h}
-        self._last = dict.fromkeys(self._due, service.now())
+        self._kept = _read()
+        self.results |= {name: kept["result"] for name, kept in self._kept.items() if kept["result"]}
+        now = time.time()
+        new = {name: {"last": now, "result": None} for name in self._due if name not in self._kept}
+        # What lies in the future by a clock that has jumped counts as now: once, and a whole time from here.
+        self._last = {name: service.now() - max(0.0, now - (self._kept | new)[name]["last"]) for name in self._due}
+        if new:
+            self._keep(new)
         if self._due:
             GLib.timeout_add_seconds(LOOK_S, self._start_what_is_due)
 
@@ -73,7 +92,24 @@ class Verifier:
 
     def _ended(self, name: str, state: str, text: str, kib: int | None) -> None:
         self._set(name, state, text, 100.0, kib)
+        result = self.results[name]
+        # One that failed is yet to be done.
+        last = self._kept.get(name, {}).get("last", 0.0) if state == "failed" else result["at"]
+        self._keep({name: {"last": last, "result": result}})
         self._service.tell(Event("verify", f"verify of {name}: {text}", {"drbd": name, "out_of_sync_kib": kib}))
+
+    def _keep(self, news: dict[str, dict[str, Any]]) -> None:
+        self._kept |= news
+        text = json.dumps(self._kept)
+
+        def write() -> Callable[[], None]:
+            try:
+                replace_file(KEPT, text.encode())
+            except OSError as error:
+                log.warning("when disks were compared cannot be written down: %s", error)
+            return lambda: None
+
+        self._service.lanes.put("verify", write)
 
     def _set(self, name: str, state: str, text: str, percent: float, kib: int | None = None) -> None:
         self.results[name] = {
@@ -83,3 +119,12 @@ class Verifier:
             "out_of_sync_kib": kib,
             "at": time.time(),
         }
+
+
+def _read() -> dict[str, dict[str, Any]]:
+    try:
+        kept: dict[str, dict[str, Any]] = json.loads(KEPT.read_text())
+    except (OSError, ValueError):
+        # None yet, or damaged: it is written anew, and costs one verify too many or one that is late.
+        return {}
+    return kept
