@@ -16,6 +16,7 @@ QUICK = (
     "one_of_two_is_quorum",
     "never_shoots",
     "starts_what_another_holds",
+    "promises_what_is_not_on_disk",
     "stops_from_the_bottom",
     "ignores_standby",
     "ignores_maintenance",

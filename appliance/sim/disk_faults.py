@@ -74,6 +74,14 @@ def fill_up(sim: SimCluster, node: str, seconds: float) -> None:
 
 
 @fault(within(5.0, 60.0))
+def cut_off_beside_a_full_disk(sim: SimCluster, node: str, seconds: float) -> None:
+    """``node`` loses the other worker while what it needs for a majority takes no more writes."""
+    third = next((n.name for n in sim.cluster.nodes if n.votes_only), node)
+    fill_up(sim, third, seconds)
+    pull_all(sim, sim.cluster.peer_of(node))
+
+
+@fault(within(5.0, 60.0))
 def replace_machine(sim: SimCluster, node: str, seconds: float) -> None:
     """A machine is lost with all its disks; a new one gets its name, its keys and cluster.toml from a backup."""
     mine = [(name, disks) for name, disks in sim.pairs.items() if node in disks.sides]
