@@ -230,3 +230,23 @@ def test_an_address_is_one_that_other_machines_reach(name: str, before: str, aft
 )
 def test_a_groups_service_is_its_own_and_goes_by_its_first_name(unit: str, expected: str) -> None:
     assert f'service: found "{unit}", {expected}' in refusal("shop", ("mariadb.service", unit))
+
+
+def test_iscsi_names_that_differ_in_capitals_are_one() -> None:
+    same = "iqn.2026-01.ORG.example:Store.Shop"
+    assert f'found "{same}", expected a target that initiator.shopdata does not use' in refusal(
+        "shared-disk", ("eui.0123456789abcdef", same)
+    )
+
+
+def test_digits_of_an_iscsi_name_are_those_of_ascii() -> None:
+    assert "target.store.iqn: found " in refusal(
+        "san", ("iqn.2026-01.org.example:store", "iqn.٢٠٢٦-01.org.example")
+    )
+
+
+def test_what_a_terminal_would_obey_is_shown_as_an_escape() -> None:
+    found = refusal("shop", ('"/srv/mysql"', '"/srv/\\u001b[2J"'), ("link = 2", '"a\\u001bb\\nc" = 2'))
+    assert '"/srv/\\u001b[2J"' in found
+    assert r"drbd.shopdata.a\u001bb\u000ac: unknown key" in found
+    assert "\033" not in found

@@ -128,7 +128,7 @@ def entry(password_file: Check) -> Check:
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(ISCSI_NAME, value))
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(ISCSI_NAME, value, re.ASCII))
 
 
 def problems(raw: Raw) -> Iterator[Problem]:
@@ -149,14 +149,15 @@ def problems(raw: Raw) -> Iterator[Problem]:
     for name, found in raw.get("initiator", {}).items():
         path: Path = ("initiator", name)
         target = found.get("target")
-        if target in targets:
-            yield (
-                (*path, "target"),
-                f"found {shown(target)}, expected a target that initiator.{targets[target]} does not use: they "
-                "would log each other out",
-            )
         if target is not None:
-            targets.setdefault(target, name)
+            # Names that differ only in capitals are one (RFC 7143, 4.2.7.2).
+            other = targets.setdefault(target.lower(), name)
+            if other != name:
+                yield (
+                    (*path, "target"),
+                    f"found {shown(target)}, expected a target that initiator.{other} does not use: they would log "
+                    "each other out",
+                )
         yield from chap_problems(path, found)
         yield from _portals((*path, "portals"), found.get("portals", []), own)
 

@@ -47,9 +47,13 @@ FIRST_PORT = 7788
 
 
 class ConfigError(InputError):
-    """Mistakes in a file that a person wrote. Each of ``problems`` says: key path, found, expected."""
+    """Mistakes in a file that a person wrote. Each of ``problems`` says: key path, found, expected.
+
+    Keys and values are quoted from the file, and what a terminal would obey in them is shown as an escape.
+    """
 
     def __init__(self, name: str, problems: tuple[str, ...]) -> None:
+        problems = tuple(map(_printable, problems))
         if len(problems) == 1:
             message = f"{name}: {problems[0]}"
         else:
@@ -57,6 +61,10 @@ class ConfigError(InputError):
         super().__init__(message)
         self.name = name
         self.problems = problems
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def load(path: Path) -> Cluster:

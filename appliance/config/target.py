@@ -138,7 +138,7 @@ def wwn_of(serial: str) -> str:
 
 
 def _is_iqn(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(IQN, value))
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and bool(re.fullmatch(IQN, value, re.ASCII))
 
 
 _iqn = value_like('an iSCSI name in small letters, like "iqn.2026-01.org.example:store"', _is_iqn)
