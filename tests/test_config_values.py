@@ -145,6 +145,12 @@ def test_nothing_is_said_to_be_missing_from_what_cannot_be_read() -> None:
     )
 
 
+def test_what_cannot_be_read_is_still_told_to_be_unused() -> None:
+    found = refusal("shared-disk", ("lun = 1\n", ""), ('{ initiator = "shopdata" },', ""))
+    assert "initiator.shopdata: found none of lun, wwn, serial, expected one" in found
+    assert "initiator.shopdata: found in no group's resources, expected it in exactly one" in found
+
+
 @pytest.mark.parametrize("broken", [f"a = {'9' * 5000}", f"a = {'[' * 5000}"], ids=["long", "deep"])
 def test_no_file_is_too_strange_to_be_asked_what_it_is(broken: str) -> None:
     assert not any(ask(broken) for ask in (is_setup, is_for_realserver, is_realserver))

@@ -106,8 +106,16 @@ def without(raw: Mapping[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def apart(found: Iterable[Problem], wrong: Sequence[Path]) -> list[Problem]:
-    """Those of ``found`` that neither stand at nor below one of the paths ``wrong``: of these enough is said."""
-    return [(path, text) for path, text in found if not any(path[: len(one)] == one for one in wrong)]
+    """Those of ``found`` that neither stand at nor below one of the paths ``wrong``: of these enough is said.
+
+    But what has a name of its own exists (see `without`), so that nobody uses it, for one, is still told.
+    """
+    telling = [one for one in wrong if one[:-1] not in NAMED]
+    return [
+        (path, text)
+        for path, text in found
+        if path not in telling and not any(path != one and path[: len(one)] == one for one in wrong)
+    ]
 
 
 def table(what: str, required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
