@@ -13,7 +13,7 @@ from appliance.errors import InputError
 from appliance.firstboot.answers import parse_answers
 from appliance.firstboot.realserver import is_for_realserver
 from appliance.firstboot.setup_file import is_setup
-from appliance.render import render_all
+from appliance.render import replication
 
 GOOD = Path(__file__).parent / "config/good"
 
@@ -35,9 +35,12 @@ def refusal(name: str, *changes: tuple[str, str]) -> str:
 
 
 @pytest.mark.parametrize("word", ["disk", "net", "proxy", "on", "options", "yes", "address", "protocol"])
-def test_a_word_of_drbd_is_a_name_like_any_other(word: str) -> None:
+def test_a_word_of_drbd_is_a_name_like_any_other(word: str, tmp_path: Path) -> None:
     cluster = parse(text("shop", ("shopdata", word), ("node.beta", f"node.{word}")))
-    found = render_all(cluster, "alpha")[Path(f"/etc/drbd.d/{word}.res")]
+    key = tmp_path / "etc/corosync/authkey"
+    key.parent.mkdir(parents=True)
+    key.write_bytes(bytes(range(128)))
+    found = replication(cluster, "alpha", tmp_path)[Path(f"/etc/drbd.d/{word}.res")]
     assert f'\nresource "{word}" {{\n' in found
     assert f'\n    on "{word}" {{\n' in found
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from appliance.config.virtual import Check, Real, Virtual
@@ -142,8 +142,11 @@ def test_five_hundred_servers_make_a_few_messages() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.sampled_from("abc"), st.sampled_from(["up", "down"])), max_size=80))
+@example(
+    [(0, "b", "up"), (0, "b", "up"), (1, "a", "up"), (1, "c", "up"), (3, "c", "up"), (5, "a", "up"), (0, "c", "up")]
+)
 def test_nobody_is_left_with_an_old_state(changes: list[tuple[float, str, str]]) -> None:
-    """Whatever comes last of a thing is told in the end, and no thing more than once a window."""
+    """Whatever comes last of a thing is told in the end, and no thing more than once a window, and in a digest."""
     damper = Damper(window_s=10, at_once=2)
     now = 0.0
     last: dict[str, str] = {}

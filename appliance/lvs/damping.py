@@ -31,6 +31,8 @@ class Damper:
     window_s: float = WINDOW_S
     at_once: int = AT_ONCE
     _held: dict[str, _Held] = field(default_factory=dict)
+    # A window after the last digest: things become due one by one, and each digest takes all of them along.
+    _next_digest: float = 0.0
 
     def offer(self, now: float, subject: str, text: str) -> str | None:
         """``text`` if it is to be told at once; otherwise it is kept for a digest."""
@@ -49,11 +51,10 @@ class Damper:
 
         Whatever else is held goes into it as well, so that a storm takes one digest a window.
         """
-        ripe = [subject for subject, held in self._held.items() if held.until <= now]
-        if not any(self._held[subject].changes for subject in ripe):
-            for subject in ripe:
-                del self._held[subject]
+        if not any(self._due(held) <= now for held in self._held.values() if held.changes):
+            self._held = {s: held for s, held in self._held.items() if held.changes or held.until > now}
             return []
+        self._next_digest = now + self.window_s
         lines: list[str] = []
         for subject, held in list(self._held.items()):
             if held.changes:
@@ -68,4 +69,7 @@ class Damper:
 
     def next_due(self) -> float | None:
         """When ``due`` is to be asked next."""
-        return min((held.until for held in self._held.values()), default=None)
+        return min(map(self._due, self._held.values()), default=None)
+
+    def _due(self, held: _Held) -> float:
+        return max(held.until, self._next_digest) if held.changes else held.until
