@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from appliance.sim import script
 from appliance.sim.life import script_of
 from appliance.sim.run import run_one, run_script
+from appliance.sim.workers import workers
 
 CHUNK = 20
 CHUNKS = 10
@@ -41,3 +43,13 @@ def test_a_script_survives_being_written_down(tmp_path: Path) -> None:
     whole = script_of(11)
     script.save(whole, tmp_path / "life.json", "for the test")
     assert script.load(tmp_path / "life.json") == whole
+
+
+def test_processes_beside_each_other_end_without_a_word_whatever_the_command_makes_of_signals() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with workers(1) as pool:
+            assert pool.apply(signal.getsignal, (signal.SIGTERM,)) == signal.SIG_DFL
+            assert pool.apply(signal.getsignal, (signal.SIGINT,)) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)

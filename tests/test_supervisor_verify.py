@@ -100,6 +100,16 @@ def test_how_the_last_one_ended_is_known_after_a_restart(stage: Stage) -> None:
     assert stage.supervisor().results["shopdata"]["text"].startswith("no difference found")
 
 
+@pytest.mark.parametrize("kept", ["", "[]", '{"shopdata": 7}', '{"shopdata": {"last": null, "result": null}}'])
+def test_what_cannot_be_read_of_it_keeps_no_supervisor_from_starting(
+    stage: Stage, tmp_path: Path, kept: str
+) -> None:
+    (tmp_path / "verify.json").write_text(kept)
+    stage.supervisor()
+    stage.pass_time(WEEK)
+    assert stage.verified == 1
+
+
 def test_one_that_failed_is_tried_again_by_the_next_supervisor(stage: Stage) -> None:
     stage.supervisor()
     stage.fails = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import __future__
 
 import inspect
-import multiprocessing
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from unittest import mock
 from appliance.errors import InputError
 from appliance.sim.life import ROUNDS
 from appliance.sim.run import run_one
+from appliance.sim.workers import workers
 
 
 class Broken:
@@ -121,5 +121,5 @@ def hunt_many(names: Sequence[str], seeds: range, *, jobs: int) -> Iterator[Catc
     if jobs == 1:
         yield from map(one, names)
         return
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with workers(jobs) as pool:
         yield from pool.imap(one, names)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import traceback
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from appliance.sim.life import ROUNDS, live, script_of
 from appliance.sim.script import Script
 from appliance.sim.shapes import cluster_of
 from appliance.sim.shared import sharing
+from appliance.sim.workers import workers
 
 CRASHED = "the code under test failed"
 
@@ -63,5 +63,5 @@ def run_many(seeds: Iterable[int], *, rounds: int, shape: str | None, jobs: int)
     if jobs == 1:
         yield from map(one, seeds)
         return
-    with multiprocessing.get_context("fork").Pool(jobs) as pool:
+    with workers(jobs) as pool:
         yield from pool.imap(one, seeds, chunksize=8)

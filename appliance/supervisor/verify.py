@@ -123,8 +123,8 @@ class Verifier:
 
 def _read() -> dict[str, dict[str, Any]]:
     try:
-        kept: dict[str, dict[str, Any]] = json.loads(KEPT.read_text())
-    except (OSError, ValueError):
-        # None yet, or damaged: it is written anew, and costs one verify too many or one that is late.
+        kept = json.loads(KEPT.read_text()).items()
+        return {name: {"last": float(one["last"]), "result": one["result"]} for name, one in kept}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # None yet, damaged, or another Pairkeep's: it is written anew, and costs that one verify comes late.
         return {}
-    return kept
